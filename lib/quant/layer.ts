@@ -45,9 +45,11 @@ export interface QuantizedLayer {
   readonly codes: Uint8Array<ArrayBuffer>;
   /** (out, groups), groups = ceil(in / groupSize), or 1. */
   readonly scale: Floats;
-  /** (out, groups), integers in 0 … 2^bits − 1 (minmax may exceed them by rounding). */
+  /** (out, groups), integers in 0 … 2^bits − 1 . */
   readonly zero: Floats;
-  /** (in) group of each column where act-order broke the natural one (column → group); null otherwise. */
+  /** How many bits a stored scale takes; at 16 the scales are exact in f16. */
+  readonly scaleBits: 16 | 32;
+  /** (in) group of each column where act-order chose it; null where it follows from the order of the columns that get codes. */
   readonly groupOf: Int32Array<ArrayBuffer> | null;
   /** (k), ascending. */
   readonly weakIds: Int32Array<ArrayBuffer>;
@@ -55,3 +57,13 @@ export interface QuantizedLayer {
   readonly weak: Floats;
   readonly report: LayerReport;
 }
+
+/** The report of a layer that nobody measured yet. */
+export const NO_REPORT: LayerReport = {
+  objective: NaN,
+  objectiveRtn: NaN,
+  damp: 0,
+  fallback: null,
+  deadColumns: 0,
+  seconds: {},
+};

@@ -1,0 +1,81 @@
+// The damped factorization of a Hessian in a given column order, with the ladder of dampings that precedes giving up.
+import type { Floats, Matrix } from "../io/tensor.ts";
+import { feedbackOf, reverseCholesky } from "./cholesky.ts";
+import { diagonal } from "./hessian.ts";
+
+/** The feedback matrix of a layer and how it was won. */
+export interface Factored {
+  /** M (in, in), strictly upper, in the permuted order; null where every damping failed. */
+  readonly feedback: Floats | null;
+  /** The share of the mean diagonal that was added in the end. */
+  readonly damp: number;
+  /** What went wrong at the dampings before, in words; empty when the first one held. */
+  readonly failures: readonly string[];
+}
+
+/** Each failed damping is followed by one ten times as large; past a full mean diagonal H is mostly damping. */
+const DAMP_STEP = 10, DAMP_LIMIT = 1;
+
+/**
+ * Factors H + λI in the given order, λ = damp · mean(diag H), and climbs the ladder damp × 1, 10, 100 (at most 1) when
+ * a pivot is not positive.
+ *
+ * Columns with H_jj = 0 get H_jj = 1 first (they interact with nothing). All dampings count the same mean.
+ *
+ * @param h H (in, in). @param order (in) column order. @param damp first share, such as 0.01.
+ * @returns M, the share used and the failures; M is null where all failed.
+ * Source: damping as in GPTQ, arXiv 2210.17323, section 3.3; ladder: research/anchors.md 3.3.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { factorDamped } from "./factor.ts";
+ * const h = { data: new Float32Array([1, 1, 1, 1]), rows: 2, cols: 2 };
+ * const f = factorDamped(h, Int32Array.of(0, 1), 0.01);
+ * assert.equal(f.damp, 0.01);
+ * assert(Math.abs(f.feedback![1] - 1 / 1.01) < 1e-6);
+ * ```
+ */
+export function factorDamped(h: Matrix, order: Int32Array, damp: number): Factored {
+  const alive = reviveDead(h), d = diagonal(alive), mean = d.reduce((a, b) => a + b, 0) / d.length;
+  const failures: string[] = [];
+  for (let share = damp; ; share = Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
+    const r = reverseCholesky(alive, share * mean, order);
+    if (r.ok) return { feedback: feedbackOf(r.factor), damp: share, failures };
+    failures.push(`damping ${share}: pivot of column ${order[r.pivot]} is ${r.value}`);
+    if (!(share < DAMP_LIMIT)) return { feedback: null, damp: share, failures };
+    if (share === 0) share = DAMP_LIMIT / DAMP_STEP ** 3; // an undamped run climbs from 0.01
+  }
+}
+
+/** H with 1 on the diagonal where it is 0; H itself where nothing is dead. */
+function reviveDead(h: Matrix): Matrix {
+  const n = h.rows, dead = [...diagonal(h).entries()].filter(([, v]) => v === 0).map(([j]) => j);
+  if (dead.length === 0) return h;
+  const data = h.data.slice();
+  for (const j of dead) data[j * n + j] = 1;
+  return { ...h, data };
+}
+
+/**
+ * Remembers the last factorization of each Hessian, so that linears with one input and one column order share it.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { FactorCache } from "./factor.ts";
+ * const cache = new FactorCache(), h = { data: new Float32Array([2]), rows: 1, cols: 1 };
+ * assert.equal(cache.get(h, Int32Array.of(0), 0.01), cache.get(h, Int32Array.of(0), 0.01));
+ * ```
+ */
+export class FactorCache {
+  private readonly last = new WeakMap<Floats, { order: Int32Array; damp: number; factored: Factored }>();
+
+  /** As {@link factorDamped}, from memory where H, order and damping are those of the last call. */
+  get(h: Matrix, order: Int32Array, damp: number): Factored {
+    const known = this.last.get(h.data);
+    if (known && known.damp === damp && known.order.every((v, i) => v === order[i])) return known.factored;
+    const factored = factorDamped(h, order, damp);
+    this.last.set(h.data, { order: order.slice(), damp, factored });
+    return factored;
+  }
+}

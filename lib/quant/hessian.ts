@@ -1,0 +1,150 @@
+// The second moment of a layer's inputs, H = 2/n · Σ X_sᵀ X_s over n calibration samples, and what can be wrong with it.
+import { LabError } from "../io/errors.ts";
+import { type Matrix, matrix } from "../io/tensor.ts";
+
+/**
+ * The running mean of the second moment: after n samples H (in, in) = 2/n · Σ_s X_sᵀ X_s.
+ *
+ * Linears with the same input share one. Source: GPTQ, arXiv 2210.17323, equation 3.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { HessianMean } from "./hessian.ts";
+ * const h = new HessianMean(2, "doc");
+ * h.add({ data: new Float32Array([1, 2]), rows: 1, cols: 2 });
+ * h.add({ data: new Float32Array([1, 0]), rows: 1, cols: 2 });
+ * assert.deepEqual([...h.value().data], [2, 2, 2, 4]);
+ * ```
+ */
+export class HessianMean {
+  private readonly sum: Float64Array;
+  private samples = 0;
+
+  /** @param width in, the number of input columns. @param name for messages. */
+  constructor(readonly width: number, readonly name: string) {
+    this.sum = new Float64Array(width * width);
+  }
+
+  /**
+   * Adds one sample.
+   * @param x X (tokens, in).
+   * @throws LabError when the width differs or a value is NaN or infinite (with its place).
+   */
+  add(x: Matrix): void {
+    const n = this.width;
+    if (x.cols !== n) throw new LabError("input", this.name, `calibration input has ${x.cols} columns, not ${n}`);
+    for (let i = 0; i < x.data.length; i++) {
+      if (!Number.isFinite(x.data[i])) {
+        const where = `token ${Math.floor(i / n)}, column ${i % n} of sample ${this.samples}`;
+        throw new LabError("numeric", this.name, `${x.data[i]} in the calibration input at ${where}`);
+      }
+    }
+    for (let t = 0; t < x.rows; t++) {
+      const row = x.data.subarray(t * n, t * n + n);
+      for (let i = 0; i < n; i++) {
+        const v = row[i];
+        if (v !== 0) for (let j = i; j < n; j++) this.sum[i * n + j] += v * row[j];
+      }
+    }
+    this.samples++;
+  }
+
+  /** H (in, in) of what was added so far; zeros before the first sample. */
+  value(): Matrix {
+    const n = this.width, h = matrix(n, n), f = this.samples ? 2 / this.samples : 0;
+    for (let i = 0; i < n; i++) {
+      for (let j = i; j < n; j++) h.data[i * n + j] = h.data[j * n + i] = f * this.sum[i * n + j];
+    }
+    return h;
+  }
+}
+
+/**
+ * The diagonal H_jj, as a copy: scaling it in place must never reach H.
+ *
+ * @param h H (n, n).
+ * @returns (n) in f64.
+ * @throws RangeError when H is not square.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { diagonal } from "./hessian.ts";
+ * assert.deepEqual([...diagonal({ data: new Float32Array([1, 2, 2, 5]), rows: 2, cols: 2 })], [1, 5]);
+ * ```
+ */
+export function diagonal(h: Matrix): Float64Array {
+  if (h.rows !== h.cols) throw new RangeError(`H must be square, got (${h.rows}, ${h.cols})`);
+  return Float64Array.from({ length: h.rows }, (_, j) => h.data[j * h.rows + j]);
+}
+
+/**
+ * Refuses a Hessian that cannot be one: another shape, NaN or infinity, a negative diagonal.
+ *
+ * @param h H (in, in). @param width in. @param name the layer, for the message.
+ * @throws LabError that names the layer, the entry and its value.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { checkHessian } from "./hessian.ts";
+ * assert.throws(() => checkHessian({ data: new Float32Array([-1]), rows: 1, cols: 1 }, 1, "0.fc1"), /0\.fc1/);
+ * ```
+ */
+export function checkHessian(h: Matrix, width: number, name: string): void {
+  if (h.rows !== width || h.cols !== width) {
+    throw new LabError("input", name, `Hessian is (${h.rows}, ${h.cols}), the layer has ${width} input columns`);
+  }
+  for (let i = 0; i < h.data.length; i++) {
+    if (!Number.isFinite(h.data[i])) {
+      const where = `(${Math.floor(i / width)}, ${i % width})`;
+      const hint = "The calibration inputs overflowed or held NaN: look at the blocks before this one.";
+      throw new LabError("numeric", name, `${h.data[i]} in the Hessian at ${where}`, hint);
+    }
+  }
+  for (let j = 0; j < width; j++) {
+    const d = h.data[j * width + j];
+    if (d < 0) throw new LabError("numeric", name, `Hessian diagonal ${j} is ${d}, a sum of squares cannot be negative`);
+  }
+}
+
+/**
+ * The layer's output error tr(D H Dᵀ) = Σ_rows d H dᵀ, D = Ŵ − W: what OPTQ makes small.
+ *
+ * @param d D (out, in). @param h H (in, in), symmetric, undamped.
+ * @returns the sum over all rows, in units of H times weight².
+ * @throws RangeError when the shapes do not fit.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { objective } from "./hessian.ts";
+ * const m = (rows: number, cols: number, v: number[]) => ({ data: new Float32Array(v), rows, cols });
+ * assert.equal(objective(m(1, 2, [1, -1]), m(2, 2, [2, 1, 1, 3])), 3);
+ * ```
+ */
+export function objective(d: Matrix, h: Matrix): number {
+  const { rows, cols: n } = d;
+  if (h.rows !== n || h.cols !== n) throw new RangeError(`D has ${n} columns, H is (${h.rows}, ${h.cols})`);
+  // d H dᵀ = Σ_j d_j (H_jj d_j + 2 Σ_{k>j} H_jk d_k); four rows share each load of H.
+  let total = 0;
+  const x = d.data, y = h.data;
+  for (let r = 0; r < rows; r += 4) {
+    const r0 = r * n, r1 = Math.min(r + 1, rows - 1) * n, r2 = Math.min(r + 2, rows - 1) * n;
+    const r3 = Math.min(r + 3, rows - 1) * n, live = rows - r;
+    for (let j = 0; j < n; j++) {
+      const row = j * n;
+      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      for (let k = j + 1; k < n; k++) {
+        const v = y[row + k];
+        s0 += v * x[r0 + k];
+        s1 += v * x[r1 + k];
+        s2 += v * x[r2 + k];
+        s3 += v * x[r3 + k];
+      }
+      const hjj = y[row + j];
+      total += x[r0 + j] * (hjj * x[r0 + j] + 2 * s0);
+      if (live > 1) total += x[r1 + j] * (hjj * x[r1 + j] + 2 * s1);
+      if (live > 2) total += x[r2 + j] * (hjj * x[r2 + j] + 2 * s2);
+      if (live > 3) total += x[r3 + j] * (hjj * x[r3 + j] + 2 * s3);
+    }
+  }
+  return total;
+}

@@ -1,0 +1,105 @@
+// Round to nearest: every weight to the nearest point of its row's (or group's) grid, with no look at the data.
+import { type Floats, type Matrix } from "../io/tensor.ts";
+import { minMaxGrid } from "../kernels/minmax_grid.ts";
+import { groupsOf } from "./budget.ts";
+import { f16round } from "./f16.ts";
+import { type LayerProblem, NO_REPORT, type QuantizedLayer } from "./layer.ts";
+import { roundHalfEven } from "./round.ts";
+
+/** The grid of RTN. */
+export interface RtnOptions {
+  readonly bits: number;
+  readonly symmetric: boolean;
+  readonly groupSize: number;
+  readonly scaleBits: 16 | 32;
+}
+
+/**
+ * The code of one weight: clamp(round(w / scale) + zero, 0, 2^bits − 1), the quotient in f32 as on a GPU.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { roundToGrid } from "./rtn.ts";
+ * assert.equal(roundToGrid(0.9, 0.5, 3, 3), 5);
+ * assert.equal(roundToGrid(9, 0.5, 3, 3), 7);
+ * ```
+ */
+export function roundToGrid(w: number, scale: number, zero: number, bits: number): number {
+  const code = roundHalfEven(Math.fround(w / scale)) + zero, top = 2 ** bits - 1;
+  return code < 0 ? 0 : code > top ? top : code;
+}
+
+/**
+ * Codes of a matrix on a given grid.
+ *
+ * @param w W (out, in). @param grid scale and zero (out, groups), groups of `groupSize` columns (0: one a row).
+ * @returns (out, in) codes.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { codesOnGrid } from "./rtn.ts";
+ * const w = { data: Float32Array.of(0.1, 0.9), rows: 1, cols: 2 };
+ * assert.deepEqual([...codesOnGrid(w, { scale: Float32Array.of(0.5), zero: Float32Array.of(0) }, 2, 0)], [0, 2]);
+ * ```
+ */
+export function codesOnGrid(
+  w: Matrix,
+  grid: { readonly scale: Floats; readonly zero: Floats },
+  bits: number,
+  groupSize: number,
+): Uint8Array<ArrayBuffer> {
+  const { rows, cols, data } = w, groups = groupsOf(cols, groupSize), codes = new Uint8Array(rows * cols);
+  for (let r = 0, i = 0; r < rows; r++) {
+    for (let j = 0; j < cols; j++, i++) {
+      const g = r * groups + (groupSize > 0 ? Math.floor(j / groupSize) : 0);
+      codes[i] = roundToGrid(data[i], grid.scale[g], grid.zero[g], bits);
+    }
+  }
+  return codes;
+}
+
+/**
+ * Round to nearest on the min–max grid.
+ *
+ * @param problem W (out, in); its Hessian is not looked at. @param o options.
+ * @returns a layer without weak columns.
+ * Source: the usual baseline; grid as in GPTQ's reference (research/papers.md 1.1, points 6 and 9).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { dequantize } from "./dequantize.ts";
+ * import { rtn } from "./rtn.ts";
+ * const weight = { data: Float32Array.of(0, 1, 2, 3), rows: 1, cols: 4 };
+ * const layer = rtn({ name: "doc", weight, hessian: null, seed: 0 }, { bits: 2, symmetric: false, groupSize: 0, scaleBits: 32 });
+ * assert.deepEqual([...dequantize(layer).data], [0, 1, 2, 3]);
+ * ```
+ */
+export function rtn(problem: LayerProblem, o: RtnOptions): QuantizedLayer {
+  const { rows, cols } = problem.weight, groups = groupsOf(cols, o.groupSize);
+  const scale = new Float32Array(rows * groups), zero = new Float32Array(rows * groups);
+  for (let g = 0; g < groups; g++) {
+    const start = g * o.groupSize, count = o.groupSize > 0 ? Math.min(o.groupSize, cols - start) : cols;
+    const grid = minMaxGrid(problem.weight, { bits: o.bits, symmetric: o.symmetric, columns: { start, count } });
+    for (let r = 0; r < rows; r++) {
+      scale[r * groups + g] = o.scaleBits === 16 ? f16round(grid.scale[r]) : grid.scale[r];
+      zero[r * groups + g] = grid.zero[r];
+    }
+  }
+  return {
+    name: problem.name,
+    method: "rtn",
+    rows,
+    cols,
+    bits: o.bits,
+    groupSize: o.groupSize,
+    scaleBits: o.scaleBits,
+    codes: codesOnGrid(problem.weight, { scale, zero }, o.bits, o.groupSize),
+    scale,
+    zero,
+    groupOf: null,
+    weakIds: new Int32Array(0),
+    weak: new Float32Array(0),
+    report: NO_REPORT,
+  };
+}
