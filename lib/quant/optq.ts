@@ -5,7 +5,7 @@
 import { LabError } from "../io/errors.ts";
 import { f16round } from "./f16.ts";
 import { type Floats, type Matrix, matrix } from "../io/tensor.ts";
-import { minMaxGrid } from "../kernels/minmax_grid.ts";
+import { minmaxGrid } from "../kernels/minmax.ts";
 import { groupsOf } from "./budget.ts";
 import { layerObjective, type QuantContext, secondsSince } from "./context.ts";
 import { dequantize } from "./dequantize.ts";
@@ -168,7 +168,7 @@ async function searchRows(w: Matrix, count: number, o: GridOptions, context: Qua
   const columns = { start: 0, count };
   const grid = o.tuning === "mse"
     ? await context.kernels.searchGrid(w, { bits: o.bits, symmetric: o.symmetric, steps: o.steps, exponent: 2.4, columns })
-    : minMaxGrid(w, { bits: o.bits, symmetric: o.symmetric, columns });
+    : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric, columns });
   return { scale: o.scaleBits === 16 ? grid.scale.map(f16round) : grid.scale, zero: grid.zero };
 }
 

@@ -1,7 +1,7 @@
 // OWQ: choose the weak columns, then let OPTQ round the rest and push its error into them.
 import { LabError } from "../io/errors.ts";
 import type { Matrix } from "../io/tensor.ts";
-import { minMaxGrid } from "../kernels/minmax_grid.ts";
+import { minmaxGrid } from "../kernels/minmax.ts";
 import { type QuantContext, secondsSince } from "./context.ts";
 import type { LayerProblem, QuantizedLayer } from "./layer.ts";
 import { type GridOptions, optq, OPTQ_DEFAULTS, type OptqOptions } from "./optq.ts";
@@ -36,7 +36,7 @@ export const OWQ_DEFAULTS: OwqOptions = { ...OPTQ_DEFAULTS, rule: "hessian-error
 export async function roundedForScore(w: Matrix, o: GridOptions, steps: number, context: QuantContext): Promise<Matrix> {
   const grid = o.tuning === "mse"
     ? await context.kernels.searchGrid(w, { bits: o.bits, symmetric: o.symmetric, steps, exponent: 2.4 })
-    : minMaxGrid(w, { bits: o.bits, symmetric: o.symmetric });
+    : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric });
   const data = new Float32Array(w.data.length);
   for (let i = 0; i < data.length; i++) {
     const r = Math.floor(i / w.cols), scale = grid.scale[r], zero = grid.zero[r];

@@ -1,6 +1,6 @@
 // Round to nearest: every weight to the nearest point of its row's (or group's) grid, with no look at the data.
 import { type Floats, type Matrix } from "../io/tensor.ts";
-import { minMaxGrid } from "../kernels/minmax_grid.ts";
+import { minmaxGrid } from "../kernels/minmax.ts";
 import { groupsOf } from "./budget.ts";
 import { f16round } from "./f16.ts";
 import { type LayerProblem, NO_REPORT, type QuantizedLayer } from "./layer.ts";
@@ -80,7 +80,7 @@ export function rtn(problem: LayerProblem, o: RtnOptions): QuantizedLayer {
   const scale = new Float32Array(rows * groups), zero = new Float32Array(rows * groups);
   for (let g = 0; g < groups; g++) {
     const start = g * o.groupSize, count = o.groupSize > 0 ? Math.min(o.groupSize, cols - start) : cols;
-    const grid = minMaxGrid(problem.weight, { bits: o.bits, symmetric: o.symmetric, columns: { start, count } });
+    const grid = minmaxGrid(problem.weight, { bits: o.bits, symmetric: o.symmetric, columns: { start, count } });
     for (let r = 0; r < rows; r++) {
       scale[r * groups + g] = o.scaleBits === 16 ? f16round(grid.scale[r]) : grid.scale[r];
       zero[r * groups + g] = grid.zero[r];

@@ -1,0 +1,86 @@
+// What a method is: words that describe it, defaults, and one function from a layer to its quantized form.
+import { LabError } from "../io/errors.ts";
+import type { QuantContext } from "../quant/context.ts";
+import type { LayerProblem, QuantizedLayer } from "../quant/layer.ts";
+
+/** An option's value as it stands in a recipe. */
+export type OptionValue = number | string | boolean;
+/** Options by name. */
+export type Options = Readonly<Record<string, OptionValue>>;
+
+/** One method of quantization: a row of the table in table.ts. */
+export interface Method {
+  /** As in `--method NAME`. */
+  readonly name: string;
+  /** One line for people. */
+  readonly title: string;
+  /** What it stores a weight, as a formula. */
+  readonly storage: string;
+  /** Paper or URL. */
+  readonly source: string;
+  /** What a run must provide. */
+  readonly needs: { readonly hessian: boolean };
+  /** Whether it keeps weak columns, and so takes targets between whole bits. */
+  readonly weakColumns: boolean;
+  /** All options with their defaults, but for `bits`, which comes from the target. */
+  readonly defaults: Options;
+  /** The values an option may take where they are few. */
+  readonly choices: Readonly<Record<string, readonly OptionValue[]>>;
+  /**
+   * Quantizes one layer.
+   * @param problem W (out, in), H (in, in) where needed. @param options defaults with what the user set.
+   * @param bits bits of a code. @param weakColumns how many columns stay in 16 bits (0 where the method has none).
+   */
+  quantizeLayer(
+    problem: LayerProblem,
+    options: Options,
+    bits: number,
+    weakColumns: number,
+    context: QuantContext,
+  ): Promise<QuantizedLayer>;
+}
+
+/**
+ * Merges what a user set into a method's defaults.
+ *
+ * @param method the method. @param set `key → text` of `--set key=value`, or ready values of a recipe.
+ * @returns all options of the method, each of its default's type.
+ * @throws LabError on an unknown key or a value of another type or outside the choices.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { readOptions } from "./method.ts";
+ * import { METHODS } from "./table.ts";
+ * assert.equal(readOptions(METHODS.get("owq")!, { damp: "0.1" }).damp, 0.1);
+ * assert.throws(() => readOptions(METHODS.get("owq")!, { dump: "1" }), /dump/);
+ * ```
+ */
+export function readOptions(method: Method, set: Readonly<Record<string, OptionValue>>): Options {
+  const options: Record<string, OptionValue> = { ...method.defaults };
+  for (const [key, value] of Object.entries(set)) {
+    if (!(key in options)) {
+      const known = Object.keys(options).join(", ");
+      throw new LabError("input", `--set ${key}`, `${method.name} has no such option`, `It has ${known || "none"}.`);
+    }
+    options[key] = readValue(method, key, value);
+  }
+  return options;
+}
+
+function readValue(method: Method, key: string, value: OptionValue): OptionValue {
+  const kind = typeof method.defaults[key], refuse = (what: string) => {
+    throw new LabError("input", `--set ${key}`, `"${value}" is not ${what}`);
+  };
+  let read: OptionValue = value;
+  if (kind === "number") {
+    read = typeof value === "number" ? value : value === "" ? NaN : Number(value);
+    if (typeof value === "boolean" || !Number.isFinite(read)) refuse("a number");
+  } else if (kind === "boolean") {
+    if (value === "true" || value === true) read = true;
+    else if (value === "false" || value === false) read = false;
+    else refuse("true or false");
+  } else read = String(value);
+  const choices = method.choices[key];
+  if (choices && !choices.includes(read)) refuse(`one of ${choices.join(", ")}`);
+  return read;
+}
