@@ -1,0 +1,276 @@
+// The forward pass as pure functions on jax arrays: the one definition of every model that calibration, perplexity,
+// generation and training share. It works on any backend and can be differentiated.
+//
+// Ownership: parameters and tables are borrowed, other arrays are consumed (jax-js frees what it is given).
+// Letters: B windows, T tokens, W width, K key heads, G query heads that share one, d width of a head.
+import { nn, numpy as np } from "@jax-js/jax";
+import type { ModelConfig } from "./config.ts";
+import { alibiBias, causalBias, rotaryTables } from "./positions.ts";
+
+/** Arrays by the name they bear in the model's files; inside a block without the block's prefix. */
+export type Params = { [name: string]: np.Array };
+
+/** What attention needs to know of positions. */
+export type Tables = {
+  /** (T, 1, 2, d/2), for rotary models. */
+  cos?: np.Array;
+  sin?: np.Array;
+  /** (T, S) on T queries and S keys. */
+  causal: np.Array;
+  /** (K, G, 1, S), for alibi models. */
+  alibi?: np.Array;
+};
+
+/**
+ * Tables for `length` queries from position `start`, which see all positions before them too.
+ *
+ * @param window the block's sliding window, or null.
+ */
+export function makeTables(c: ModelConfig, start: number, length: number, window: number | null): Tables {
+  const keys = start + length,
+    tables: Tables = {
+      causal: np.array(causalBias(length, keys, window), { shape: [length, keys] }),
+    };
+  if (c.positions.kind === "rotary") {
+    const shape = [length, 1, 2, c.headDim / 2], { cos, sin } = rotaryTables(c.positions, c.headDim, start, length);
+    tables.cos = np.array(cos, { shape });
+    tables.sin = np.array(sin, { shape });
+  }
+  const alibi = alibiBias(c, keys);
+  if (alibi) tables.alibi = np.array(alibi, { shape: [c.kvHeads, c.heads / c.kvHeads, 1, keys] });
+  return tables;
+}
+
+/** RMS norm x/√(mean x² + ε)·g, or layer norm (x − mean)/√(variance + ε)·g + b, over the last axis. */
+export function norm(c: ModelConfig, p: Params, name: string, x: np.Array): np.Array {
+  const eps = c.norm.eps, weight = p[`${name}.weight`].ref, bias = p[`${name}.bias`];
+  if (c.norm.kind === "rms") {
+    const scale = np.reciprocal(np.sqrt(np.mean(np.square(x.ref), -1, { keepdims: true }).add(eps)));
+    return x.mul(scale).mul(weight);
+  }
+  const centred = x.ref.sub(np.mean(x, -1, { keepdims: true }));
+  const scale = np.reciprocal(np.sqrt(np.mean(np.square(centred.ref), -1, { keepdims: true }).add(eps)));
+  const y = centred.mul(scale).mul(weight);
+  return bias ? y.add(bias.ref) : y;
+}
+
+/** x (…, in) · Wᵀ + b with W (out, in) as files store it: the layout jax-js multiplies fastest. */
+export function linear(p: Params, name: string, x: np.Array): np.Array {
+  const weight = p[`${name}.weight`].ref, bias = p[`${name}.bias`];
+  const shape = x.shape, rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
+  const y = np.matmul(x.reshape([rows, shape[shape.length - 1]]), np.transpose(weight));
+  const out = bias ? y.add(bias.ref) : y;
+  return out.reshape([...shape.slice(0, -1), out.shape[1]]);
+}
+
+/** Rotates heads x (B, T, heads, d) by the angles of their positions; see rotaryTables. */
+function rotate(t: Tables, x: np.Array): np.Array {
+  if (!t.cos || !t.sin) return x;
+  const [b, n, heads, d] = x.shape, pairs = x.reshape([b, n, heads, 2, d / 2]);
+  return pairs.ref.mul(t.cos.ref).add(np.flip(pairs, 3).mul(t.sin.ref)).reshape([b, n, heads, d]);
+}
+
+/** The parts [from, to) of the second last axis of x (B, T, K, parts, d). */
+function parts(x: np.Array, from: number, to: number): np.Array {
+  return x.slice([], [], [], [from, to]);
+}
+
+/**
+ * Queries, keys and values of x (B, T, W), rotated where the model rotates, queries divided by √d.
+ *
+ * @returns q (B, K, G, T, d), k and v (B, K, T, d).
+ */
+export function queriesKeysValues(c: ModelConfig, p: Params, t: Tables, x: np.Array): [np.Array, np.Array, np.Array] {
+  const [b, n] = x.shape, d = c.headDim, group = c.heads / c.kvHeads;
+  let q: np.Array, k: np.Array, v: np.Array;
+  if (c.names.qkv.length === 1) {
+    const all = linear(p, c.names.qkv[0], x).reshape([b, n, c.kvHeads, group + 2, d]);
+    q = parts(all.ref, 0, group).reshape([b, n, c.heads, d]);
+    k = parts(all.ref, group, group + 1).reshape([b, n, c.kvHeads, d]);
+    v = parts(all, group + 1, group + 2).reshape([b, n, c.kvHeads, d]);
+  } else {
+    const [qName, kName, vName] = c.names.qkv;
+    q = linear(p, qName, x.ref).reshape([b, n, c.heads, d]);
+    k = linear(p, kName, x.ref).reshape([b, n, c.kvHeads, d]);
+    v = linear(p, vName, x).reshape([b, n, c.kvHeads, d]);
+  }
+  q = rotate(t, q).mul(1 / Math.sqrt(d)).reshape([b, n, c.kvHeads, group, d]);
+  return [np.transpose(q, [0, 2, 3, 1, 4]), np.transpose(rotate(t, k), [0, 2, 1, 3]), np.transpose(v, [0, 2, 1, 3])];
+}
+
+/**
+ * softmax(q kᵀ + bias) v per head. The query heads of a key head are stacked as rows of one product, so that keys and
+ * values are never repeated.
+ *
+ * @param q (B, K, G, T, d). @param k (B, K, S, d). @param v (B, K, S, d).
+ * @returns (B, T, heads·d).
+ */
+export function attend(t: Tables, q: np.Array, k: np.Array, v: np.Array): np.Array {
+  const [b, heads, group, n, d] = q.shape, keys = k.shape[2];
+  const product = np.matmul(
+    q.reshape([b * heads, group * n, d]),
+    np.transpose(k.reshape([b * heads, keys, d]), [0, 2, 1]),
+  );
+  let scores = product.reshape([b, heads, group, n, keys]).add(t.causal.ref);
+  if (t.alibi) scores = scores.add(t.alibi.ref);
+  const shares = nn.softmax(scores, -1).reshape([b * heads, group * n, keys]);
+  const mixed = np.matmul(shares, v.reshape([b * heads, keys, d])).reshape([b, heads, group, n, d]);
+  return np.transpose(mixed, [0, 3, 1, 2, 4]).reshape([b, n, heads * group * d]);
+}
+
+/** The MLP's activation, element by element. */
+export function activate(c: ModelConfig, x: np.Array): np.Array {
+  switch (c.activation) {
+    case "silu":
+      return nn.silu(x);
+    case "relu":
+      return nn.relu(x);
+    case "gelu":
+      return nn.gelu(x, { approximate: false });
+    case "gelu-tanh":
+      return nn.gelu(x, { approximate: true });
+  }
+}
+
+/** What the last linear of the MLP reads: act(gate x)·(up x), or act(up x). x (…, W) → (…, ffn). */
+export function mlpHidden(c: ModelConfig, p: Params, x: np.Array): np.Array {
+  if (c.names.gate === null) return activate(c, linear(p, c.names.up, x));
+  const gate = activate(c, linear(p, c.names.gate, x.ref));
+  return gate.mul(linear(p, c.names.up, x));
+}
+
+/** One block: x (B, T, W) → (B, T, W). */
+export function block(c: ModelConfig, p: Params, t: Tables, x: np.Array): np.Array {
+  const { names } = c;
+  const mlp = (y: np.Array) => linear(p, names.down, mlpHidden(c, p, y));
+  const attention = (y: np.Array) => linear(p, names.output, attend(t, ...queriesKeysValues(c, p, t, y)));
+  if (c.normAfter) {
+    const h = norm(c, p, names.norm1, x.ref.add(attention(x)));
+    return norm(c, p, names.norm2 ?? names.norm1, h.ref.add(mlp(h)));
+  }
+  const y = norm(c, p, names.norm1, x.ref);
+  if (c.parallel) {
+    const z = names.norm2 === null ? y.ref : norm(c, p, names.norm2, x.ref);
+    return x.add(attention(y)).add(mlp(z));
+  }
+  const h = (c.residualAfterNorm ? y.ref : x.ref).add(attention(y));
+  x.dispose();
+  const z = norm(c, p, names.norm2 ?? names.norm1, h.ref);
+  const residual = c.residualAfterNorm ? z.ref : h.ref;
+  h.dispose();
+  return residual.add(mlp(z));
+}
+
+const take = (table: np.Array, ids: np.Array) => np.take(table, ids, 0);
+
+/** Rows by a product with one-hot vectors: the derivative of `take` is a scatter, which jax-js 0.1.25 cannot jit. */
+function oneHotRows(table: np.Array, ids: np.Array): np.Array {
+  const [b, n] = ids.shape, [vocab, width] = table.shape;
+  return np.matmul(nn.oneHot(ids.reshape([b * n]), vocab), table).reshape([b, n, width]);
+}
+
+/**
+ * Rows of the embedding table for token ids, with learned positions, projection and norm where the family has them.
+ *
+ * @param p the model's parameters by full name. @param ids (B, T) int32.
+ * @param rows how to look rows up: (table, ids) → (B, T, W); by index unless told.
+ * @returns (B, T, W).
+ */
+export function embed(c: ModelConfig, p: Params, ids: np.Array, start = 0, rows = take): np.Array {
+  const { names } = c, [, n] = ids.shape, full = (name: string) => names.base + name;
+  let x = rows(p[`${full(names.embed)}.weight`].ref, ids);
+  if (names.projectIn !== null) x = linear(p, full(names.projectIn), x);
+  if (names.positions !== null && c.positions.kind === "learned") {
+    const from = c.positions.offset + start, table = p[`${full(names.positions)}.weight`].ref;
+    x = x.add(table.slice([from, from + n]));
+  }
+  return names.embedNorm === null ? x : norm(c, p, full(names.embedNorm), x);
+}
+
+/** Final norm and head: h (B, T, W) → logits (B, T, vocab). */
+export function logits(c: ModelConfig, p: Params, h: np.Array): np.Array {
+  const { names } = c, full = (name: string) => names.base + name;
+  if (names.finalNorm !== null) h = norm(c, p, full(names.finalNorm), h);
+  if (names.projectOut !== null) h = linear(p, full(names.projectOut), h);
+  return linear(p, c.tied ? full(names.embed) : names.head, h);
+}
+
+/** Negative log-likelihoods −log softmax(logits)[target], in nats: logits (N, vocab), targets (N) int32 → (N). */
+export function tokenLosses(scores: np.Array, targets: np.Array): np.Array {
+  const [n] = scores.shape;
+  const chosen = np.takeAlongAxis(scores.ref, targets.reshape([n, 1]), 1).reshape([n]);
+  return nn.logsumexp(scores, -1).sub(chosen);
+}
+
+/** Names and shapes of all parameters, in the order in which they are used. */
+export function parameterShapes(c: ModelConfig): Map<string, number[]> {
+  const shapes = new Map<string, number[]>(), { names } = c;
+  const addNorm = (name: string | null) => {
+    if (name === null) return;
+    shapes.set(`${name}.weight`, [c.width]);
+    if (c.norm.kind === "layer") shapes.set(`${name}.bias`, [c.width]);
+  };
+  shapes.set(`${names.base}${names.embed}.weight`, [c.vocab, c.embedWidth]);
+  if (names.projectIn !== null) shapes.set(`${names.base}${names.projectIn}.weight`, [c.width, c.embedWidth]);
+  if (names.positions !== null && c.positions.kind === "learned" && c.maxPositions !== null) {
+    shapes.set(`${names.base}${names.positions}.weight`, [c.maxPositions + c.positions.offset, c.width]);
+  }
+  addNorm(names.embedNorm && names.base + names.embedNorm);
+  for (let i = 0; i < c.blocks; i++) {
+    for (const [name, shape] of blockShapes(c)) shapes.set(blockPrefix(c, i) + name, shape);
+  }
+  addNorm(names.finalNorm && names.base + names.finalNorm);
+  if (names.projectOut !== null) shapes.set(`${names.base}${names.projectOut}.weight`, [c.embedWidth, c.width]);
+  if (!c.tied) shapes.set(`${names.head}.weight`, [c.vocab, c.embedWidth]);
+  return shapes;
+}
+
+/** "model.layers.3." and the like. */
+export function blockPrefix(c: ModelConfig, index: number): string {
+  return `${c.names.base}${c.names.blocks}.${index}.`;
+}
+
+/** Names (without the block's prefix) and shapes of one block's parameters. */
+export function blockShapes(c: ModelConfig): Map<string, number[]> {
+  const shapes = new Map<string, number[]>();
+  for (const name of [c.names.norm1, c.names.norm2]) {
+    if (name === null) continue;
+    shapes.set(`${name}.weight`, [c.width]);
+    if (c.norm.kind === "layer") shapes.set(`${name}.bias`, [c.width]);
+  }
+  for (const l of c.linears) {
+    shapes.set(`${l.name}.weight`, [l.out, l.in]);
+    if (l.bias) shapes.set(`${l.name}.bias`, [l.out]);
+  }
+  return shapes;
+}
+
+/**
+ * The whole model as one function of its parameters, for training: put it under one `jit(valueAndGrad(…))`.
+ *
+ * @param length tokens of every window it will see.
+ * @returns `logits(params, ids)` (B, T, vocab) and `loss(params, ids)`, the mean over B·(T − 1) predictions, in nats.
+ *   `params` by full name (see parameterShapes), borrowed; `ids` (B, T) int32, consumed.
+ */
+export function trainableForward(c: ModelConfig, length: number): {
+  logits(p: Params, ids: np.Array): np.Array;
+  loss(p: Params, ids: np.Array): np.Array;
+} {
+  const tables = new Map(c.windows.map((w) => [w, makeTables(c, 0, length, w)]));
+  const scores = (p: Params, ids: np.Array) => {
+    let x = embed(c, p, ids, 0, oneHotRows);
+    for (let i = 0; i < c.blocks; i++) {
+      const prefix = blockPrefix(c, i);
+      const own: Params = Object.fromEntries([...blockShapes(c).keys()].map((name) => [name, p[prefix + name]]));
+      x = block(c, own, tables.get(c.windows[i])!, x);
+    }
+    return logits(c, p, x);
+  };
+  const loss = (p: Params, ids: np.Array) => {
+    const [b, n] = ids.shape, targets = ids.ref.slice([], [1, n]).reshape([b * (n - 1)]);
+    const predicted = scores(p, ids).slice([], [0, n - 1]).reshape([b * (n - 1), c.vocab]);
+    const chosen = np.sum(predicted.ref.mul(nn.oneHot(targets, c.vocab)), -1);
+    return np.mean(nn.logsumexp(predicted, -1).sub(chosen));
+  };
+  return { logits: scores, loss };
+}
