@@ -1,0 +1,187 @@
+// The look of every figure. Colours: Okabe and Ito, "Color Universal Design" (2008), without the yellow that white swallows.
+
+/** An axis: what it shows, in which unit, and whether it is logarithmic. */
+export interface Axis {
+  readonly name: string;
+  readonly unit?: string;
+  readonly log?: boolean;
+  readonly range?: readonly [number, number];
+}
+
+/** A straight line across the plot, such as a threshold or a grid level. */
+export interface Guide {
+  readonly axis: "x" | "y";
+  readonly at: number;
+  readonly label?: string;
+}
+
+/** What every figure is told. */
+export interface FigureOptions {
+  readonly title: string;
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly caption?: string;
+  readonly guides?: readonly Guide[];
+  /** Pixels; 300 for the plot itself by default, title and legend come on top. */
+  readonly plotHeight?: number;
+}
+
+/** How one series looks: each of colour, dash, marker and pattern alone is enough to tell it apart. */
+export interface SeriesStyle {
+  readonly colour: string;
+  readonly dash: string;
+  readonly marker: string;
+  readonly pattern: string;
+}
+
+const STYLES: readonly SeriesStyle[] = [
+  { colour: "#0072B2", dash: "solid", marker: "circle", pattern: "" },
+  { colour: "#D55E00", dash: "dash", marker: "square", pattern: "/" },
+  { colour: "#009E73", dash: "dot", marker: "diamond", pattern: "x" },
+  { colour: "#CC79A7", dash: "dashdot", marker: "triangle-up", pattern: "." },
+  { colour: "#000000", dash: "longdash", marker: "cross", pattern: "-" },
+  { colour: "#E69F00", dash: "longdashdot", marker: "x", pattern: "\\" },
+  { colour: "#56B4E9", dash: "10px,3px", marker: "triangle-down", pattern: "+" },
+  { colour: "#7F7F7F", dash: "3px,6px", marker: "star", pattern: "|" },
+];
+
+/** A method looks the same in every figure of every notebook. */
+const METHODS: readonly (readonly [start: string, style: number])[] = [
+  ["float", 4],
+  ["rtn", 7],
+  ["optq", 0],
+  ["gptq", 0],
+  ["owq", 1],
+];
+
+/**
+ * The look of a series: a method's own, else the one of its place.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { seriesStyle } from "./figure_style.ts";
+ * assert.equal(seriesStyle("OWQ 3.01", 5).colour, "#D55E00");
+ * assert.notEqual(seriesStyle("a", 0).dash, seriesStyle("b", 1).dash);
+ * ```
+ */
+export function seriesStyle(name: string, place: number): SeriesStyle {
+  const method = METHODS.find(([start]) => name.toLowerCase().startsWith(start));
+  return STYLES[(method ? method[1] : place) % STYLES.length];
+}
+
+/**
+ * An axis' title with its unit.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { axisTitle } from "./figure_style.ts";
+ * assert.equal(axisTitle({ name: "time", unit: "s" }), "time (s)");
+ * ```
+ */
+export function axisTitle(a: Axis): string {
+  return a.unit ? `${a.name} (${a.unit})` : a.name;
+}
+
+const INK = "#222222", GRID = "#E3E3E3";
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif";
+
+/** One axis of plotly's layout. */
+export function layoutAxis(a: Axis): Record<string, unknown> {
+  return {
+    title: { text: escapeMarkup(axisTitle(a)), standoff: 8 },
+    type: a.log ? "log" : "-",
+    ...(a.log ? { exponentformat: "power" } : {}),
+    ...(a.range ? { range: a.log ? a.range.map(Math.log10) : a.range } : {}),
+    automargin: true,
+    gridcolor: GRID,
+    zeroline: false,
+    linecolor: INK,
+    ticks: "outside",
+    tickcolor: INK,
+    ticklen: 4,
+  };
+}
+
+/** A title wraps by itself nowhere in plotly: 44 characters of 15 pixels fit into 400. */
+const TITLE_CHARACTERS = 44;
+const LINE = 20;
+
+/**
+ * The layout: a title above, the plot, the legend below it, with room for both counted for a window 400 pixels wide.
+ *
+ * @param names of the series, for the legend; it is left out for fewer than two.
+ */
+export function houseLayout(o: FigureOptions, names: readonly string[]): Record<string, unknown> {
+  const title = wrap(o.title, TITLE_CHARACTERS);
+  const plot = o.plotHeight ?? 300, top = 20 + title.length * LINE, axis = 62;
+  const legend = names.length < 2 ? 0 : legendRows(names) * LINE;
+  return {
+    title: {
+      text: title.map(escapeMarkup).join("<br>"),
+      font: { size: 15 },
+      x: 0,
+      xref: "container",
+      xanchor: "left",
+      y: 1,
+      yref: "container",
+      yanchor: "top",
+      pad: { l: 8, t: 8 },
+    },
+    font: { family: FONT, size: 13, color: INK },
+    height: top + plot + axis + legend,
+    margin: { l: 60, r: 16, t: top, b: axis + legend },
+    xaxis: layoutAxis(o.x),
+    yaxis: layoutAxis(o.y),
+    showlegend: names.length >= 2,
+    legend: { orientation: "h", x: 0, xanchor: "left", y: -axis / plot, yanchor: "top", itemsizing: "constant" },
+    paper_bgcolor: "white", // on a dark theme too: the ink is dark
+    plot_bgcolor: "white",
+    hovermode: "closest",
+    ...guides(o),
+  };
+}
+
+function guides(o: FigureOptions): Record<string, unknown> {
+  if (!o.guides?.length) return {};
+  const place = (g: { axis: "x" | "y"; at: number }) => (g.axis === "x" ? o.x : o.y).log ? Math.log10(g.at) : g.at;
+  return {
+    shapes: o.guides.map((g) =>
+      g.axis === "x"
+        ? { type: "line", xref: "x", x0: g.at, x1: g.at, yref: "paper", y0: 0, y1: 1, line: GUIDE }
+        : { type: "line", yref: "y", y0: g.at, y1: g.at, xref: "paper", x0: 0, x1: 1, line: GUIDE }
+    ),
+    annotations: o.guides.filter((g) => g.label).map((g) => ({
+      text: escapeMarkup(g.label!),
+      showarrow: false,
+      font: { size: 12 },
+      bgcolor: "rgba(255,255,255,0.8)",
+      ...(g.axis === "x"
+        ? { xref: "x", x: place(g), yref: "paper", y: 1, yanchor: "top", xanchor: "left" }
+        : { yref: "y", y: place(g), xref: "paper", x: 1, xanchor: "right", yanchor: "bottom" }),
+    })),
+  };
+}
+
+const GUIDE = { color: "#555555", width: 1.5, dash: "dot" };
+
+function legendRows(names: readonly string[]): number {
+  const widest = Math.max(...names.map((n) => n.length * 7.5 + 55)); // plotly gives every entry of a row the widest's room
+  return Math.ceil(names.length / Math.max(1, Math.floor(310 / widest)));
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(/\s+/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** Plotly reads a few HTML tags in its texts; a layer's name must not become one. */
+function escapeMarkup(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
