@@ -1,0 +1,436 @@
+// A GGUF file seen as a Hugging Face model: config.json out of its metadata, Hugging Face tensor names, rows in Hugging Face
+// order. llama.cpp's converter renames every tensor and reorders the rows of some (its rotary embedding turns neighbouring
+// pairs where transformers turns halves); both are undone here, on the stored blocks, so nothing is rounded twice.
+// Source: convert_hf_to_gguf.py and gguf-py/gguf/tensor_mapping.py of https://github.com/ggml-org/llama.cpp.
+import { LabError } from "./errors.ts";
+import { type GgufFile, openGguf } from "./gguf.ts";
+import { missingTensor } from "./safetensors.ts";
+import type { TensorInfo, TensorSource } from "./source.ts";
+
+/** What a GGUF file offers to the lab; fits into `ModelFiles` as it is. */
+export interface GgufModel {
+  readonly file: GgufFile;
+  /** As config.json would say it. */
+  readonly config: Record<string, unknown>;
+  /** Hugging Face names, rows in Hugging Face order; `close` closes the file. */
+  readonly source: TensorSource;
+  /** How its linears are stored, in words; "" where they are plain floats. */
+  readonly note: string;
+}
+
+type RowOrder = Int32Array<ArrayBuffer>; // row of the file for each row of Hugging Face
+
+interface Architecture {
+  readonly prefix: string; // of blocks: prefix.N.
+  readonly outer: Readonly<Record<string, string>>;
+  readonly inner: Readonly<Record<string, string>>;
+  /** config.json from the metadata. */
+  config(m: Metadata): Record<string, unknown>;
+  /** The order of the rows of a tensor of a block; null where it is the file's own. */
+  order(stem: string, m: Metadata): RowOrder | null;
+}
+
+/** The metadata of one architecture with its checks: "head_count" stands for "llama.attention.head_count" and so on. */
+class Metadata {
+  readonly arch: string;
+  constructor(readonly file: GgufFile) {
+    const arch = file.metadata.get("general.architecture");
+    if (typeof arch !== "string") throw this.error(`its metadata has no text "general.architecture"`);
+    this.arch = arch;
+  }
+
+  error(problem: string, hint = "Fetch the file again, or make it with a current llama.cpp."): LabError {
+    return new LabError("format", this.file.label, problem, hint);
+  }
+
+  has(key: string): boolean {
+    return this.file.metadata.has(`${this.arch}.${key}`);
+  }
+
+  integer(key: string, fallback?: number): number {
+    const name = `${this.arch}.${key}`, value = this.file.metadata.get(name) ?? fallback;
+    if (typeof value === "number" && Number.isInteger(value) && value > 0) return value;
+    if (value === undefined) throw this.error(`its metadata lacks "${name}"`);
+    const shown = typeof value === "object" ? "a list (one value a block, which the lab does not know)" : String(value);
+    throw this.error(`"${name}" is ${shown}, expected a positive integer`);
+  }
+
+  number(key: string, fallback?: number): number {
+    const name = `${this.arch}.${key}`, value = this.file.metadata.get(name) ?? fallback;
+    if (typeof value === "number" && Number.isFinite(value) && value > 0) return shortest(value);
+    if (value === undefined) throw this.error(`its metadata lacks "${name}"`);
+    throw this.error(`"${name}" is ${typeof value === "object" ? "a list" : value}, expected a positive number`);
+  }
+
+  tensor(name: string): TensorInfo {
+    const info = this.file.tensors.get(name);
+    if (!info) throw missingTensor(this.file.label, name, this.file.tensors.keys());
+    return info;
+  }
+
+  get heads(): number {
+    return this.integer("attention.head_count");
+  }
+  get kvHeads(): number {
+    return this.integer("attention.head_count_kv", this.heads);
+  }
+  get headDim(): number {
+    const width = this.integer("embedding_length"), even = width / this.heads;
+    const key = this.has("attention.key_length") || !Number.isInteger(even)
+      ? this.integer("attention.key_length")
+      : this.integer("rope.dimension_count", even);
+    const value = this.integer("attention.value_length", key), turned = this.integer("rope.dimension_count", key);
+    if (value !== key || turned !== key) {
+      throw this.error(
+        `heads of ${key} with values of ${value} and ${turned} rotated dimensions are not supported`,
+        "",
+      );
+    }
+    return key;
+  }
+
+  /** Settings that every config.json has. */
+  common(modelType: string, architecture: string): Record<string, unknown> {
+    const token = (key: string) => {
+      const id = this.file.metadata.get(`tokenizer.ggml.${key}_token_id`);
+      return typeof id === "number" ? id : null;
+    };
+    return {
+      architectures: [architecture],
+      model_type: modelType,
+      vocab_size: this.tensor("token_embd.weight").shape[0],
+      hidden_size: this.integer("embedding_length"),
+      tie_word_embeddings: !this.file.tensors.has("output.weight"),
+      bos_token_id: token("bos"),
+      eos_token_id: token("eos"),
+    };
+  }
+
+  /** rope_theta and its scaling, under the names of transformers 4 and 5. */
+  rope(): Record<string, unknown> {
+    const theta = this.number("rope.freq_base", 10000);
+    const type = this.file.metadata.get(`${this.arch}.rope.scaling.type`) ?? "linear"; // llama.cpp's own default
+    if (type !== "linear" && type !== "none") {
+      throw this.error(`its rotary scaling "${type}" is not supported`, "Use a model without long-context scaling.");
+    }
+    const key = this.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+    const factor = type === "linear" && this.has(key) ? this.number(key) : 1;
+    const scaling = factor === 1 ? null : { rope_type: "linear", factor };
+    return {
+      rope_theta: theta,
+      rope_scaling: scaling,
+      rope_parameters: { rope_theta: theta, ...(scaling ?? { rope_type: "default" }) },
+      max_position_embeddings: this.integer("context_length"),
+    };
+  }
+}
+
+/** The shortest decimal with the same float32: the file stores 1e-5 as 9.99999974e-6, config.json says 1e-5. */
+function shortest(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const rounded = Number(value.toPrecision(digits));
+    if (Math.fround(rounded) === Math.fround(value)) return rounded;
+  }
+  return value;
+}
+
+/** Rows 2i + j of each head (neighbouring pairs) back to rows j · half + i (halves). */
+function pairsToHalves(heads: number, headDim: number): RowOrder {
+  const order = new Int32Array(heads * headDim), half = headDim / 2;
+  for (let h = 0; h < heads; h++) {
+    for (let i = 0; i < half; i++) {
+      for (let j = 0; j < 2; j++) order[h * headDim + j * half + i] = h * headDim + 2 * i + j;
+    }
+  }
+  return order;
+}
+
+/** All queries, all keys, all values back to: for each key head its queries, its key, its value. */
+function interleaveHeads(heads: number, kvHeads: number, headDim: number): RowOrder {
+  const order: number[] = [], share = heads / kvHeads;
+  const push = (head: number) => {
+    for (let i = 0; i < headDim; i++) order.push(head * headDim + i);
+  };
+  for (let g = 0; g < kvHeads; g++) {
+    for (let i = 0; i < share; i++) push(g * share + i);
+    push(heads + g);
+    push(heads + kvHeads + g);
+  }
+  return Int32Array.from(order);
+}
+
+const LLAMA_NAMES = {
+  prefix: "model.layers",
+  outer: { token_embd: "model.embed_tokens", output_norm: "model.norm", output: "lm_head" },
+  inner: {
+    attn_norm: "input_layernorm",
+    attn_q: "self_attn.q_proj",
+    attn_k: "self_attn.k_proj",
+    attn_v: "self_attn.v_proj",
+    attn_output: "self_attn.o_proj",
+    ffn_norm: "post_attention_layernorm",
+    ffn_gate: "mlp.gate_proj",
+    ffn_up: "mlp.up_proj",
+    ffn_down: "mlp.down_proj",
+  },
+};
+
+function llamaConfig(m: Metadata): Record<string, unknown> {
+  return {
+    num_hidden_layers: m.integer("block_count"),
+    num_attention_heads: m.heads,
+    num_key_value_heads: m.kvHeads,
+    head_dim: m.headDim,
+    intermediate_size: m.integer("feed_forward_length"),
+    rms_norm_eps: m.number("attention.layer_norm_rms_epsilon"),
+    hidden_act: "silu",
+    ...m.rope(),
+  };
+}
+
+const LLAMA: Architecture = {
+  ...LLAMA_NAMES,
+  config: (m) => ({
+    ...m.common("llama", "LlamaForCausalLM"),
+    ...llamaConfig(m),
+    attention_bias: m.file.tensors.has("blk.0.attn_q.bias"),
+    mlp_bias: m.file.tensors.has("blk.0.ffn_down.bias"),
+  }),
+  order: (stem, m) =>
+    stem === "attn_q"
+      ? pairsToHalves(m.heads, m.headDim)
+      : stem === "attn_k"
+      ? pairsToHalves(m.kvHeads, m.headDim)
+      : null,
+};
+
+const QWEN2: Architecture = {
+  ...LLAMA_NAMES,
+  config: (m) => ({
+    ...m.common("qwen2", "Qwen2ForCausalLM"),
+    ...llamaConfig(m),
+    use_sliding_window: false,
+    sliding_window: null,
+  }),
+  order: () => null, // llama.cpp runs this family with rotary halves, as transformers does
+};
+
+const GPT_INNER = {
+  attn_norm: "input_layernorm",
+  attn_qkv: "self_attention.query_key_value",
+  attn_output: "self_attention.dense",
+  ffn_up: "mlp.dense_h_to_4h",
+  ffn_down: "mlp.dense_4h_to_h",
+};
+const GPT_OUTER = { token_embd: "transformer.word_embeddings", output_norm: "transformer.ln_f", output: "lm_head" };
+
+const BLOOM: Architecture = {
+  prefix: "transformer.h",
+  outer: { ...GPT_OUTER, token_embd_norm: "transformer.word_embeddings_layernorm" },
+  inner: { ...GPT_INNER, ffn_norm: "post_attention_layernorm" },
+  config: (m) => ({
+    ...m.common("bloom", "BloomForCausalLM"),
+    n_layer: m.integer("block_count"),
+    n_head: m.heads,
+    layer_norm_epsilon: m.number("attention.layer_norm_epsilon"),
+    apply_residual_connection_post_layernorm: false,
+  }),
+  order: (stem, m) => stem === "attn_qkv" ? interleaveHeads(m.heads, m.heads, m.headDim) : null,
+};
+
+const FALCON: Architecture = {
+  prefix: "transformer.h",
+  outer: GPT_OUTER,
+  inner: GPT_INNER,
+  config: (m) => {
+    const newDecoder = m.kvHeads > 1;
+    if (m.kvHeads === m.heads && newDecoder) {
+      throw m.error("is a Falcon without shared key heads, whose positions GGUF does not say", "Use its safetensors.");
+    }
+    return {
+      ...m.common("falcon", "FalconForCausalLM"),
+      num_hidden_layers: m.integer("block_count"),
+      num_attention_heads: m.heads,
+      num_kv_heads: m.kvHeads,
+      ffn_hidden_size: m.integer("feed_forward_length", 4 * m.integer("embedding_length")),
+      layer_norm_epsilon: m.number("attention.layer_norm_epsilon"),
+      new_decoder_architecture: newDecoder,
+      multi_query: true,
+      parallel_attn: true,
+      num_ln_in_parallel_attn: newDecoder ? (m.file.tensors.has("blk.0.attn_norm_2.weight") ? 2 : 1) : null,
+      bias: m.file.tensors.has("blk.0.attn_qkv.bias"),
+      alibi: false,
+      activation: "gelu",
+      ...m.rope(),
+    };
+  },
+  order: (stem, m) => stem === "attn_qkv" ? interleaveHeads(m.heads, m.kvHeads, m.headDim) : null,
+};
+
+/** Falcon's larger models have two norms a block; then the first name means another tensor. */
+const FALCON_TWO_NORMS: Architecture = {
+  ...FALCON,
+  inner: { ...GPT_INNER, attn_norm: "ln_mlp", attn_norm_2: "ln_attn" },
+};
+
+/** The architectures by `general.architecture`. Mistral models call themselves llama in GGUF, and run the same way. */
+function architectureOf(m: Metadata): Architecture {
+  const known: Record<string, Architecture> = { llama: LLAMA, qwen2: QWEN2, bloom: BLOOM, falcon: FALCON };
+  const found = Object.hasOwn(known, m.arch) ? known[m.arch] : undefined;
+  if (!found) {
+    const names = Object.keys(known).join(", ");
+    throw new LabError("input", m.file.label, `is of the architecture "${m.arch}"`, `The lab reads GGUF of ${names}.`);
+  }
+  return found === FALCON && m.file.tensors.has("blk.0.attn_norm_2.weight") ? FALCON_TWO_NORMS : found;
+}
+
+interface Renamed {
+  readonly original: string;
+  readonly info: TensorInfo;
+  readonly order: RowOrder | null;
+}
+
+const ROPE_FACTORS = "rope_freqs.weight";
+
+function renameAll(m: Metadata, arch: Architecture): Map<string, Renamed> {
+  const renamed = new Map<string, Renamed>(), blocks = m.integer("block_count");
+  for (const [original, info] of m.file.tensors) {
+    if (original === ROPE_FACTORS) continue; // read by ropeFactors below
+    const parts = /^(?:blk\.(0|[1-9][0-9]*)\.)?([a-z0-9_]+)\.(weight|bias)$/.exec(original);
+    const [, block, stem, kind] = parts ?? [];
+    const table = block === undefined ? arch.outer : arch.inner;
+    if (!parts || !Object.hasOwn(table, stem) || Number(block ?? 0) >= blocks) {
+      throw m.error(`tensor "${original}" has no place in a ${m.arch} model of ${blocks} blocks that the lab knows`);
+    }
+    const name = `${block === undefined ? "" : `${arch.prefix}.${block}.`}${table[stem]}.${kind}`;
+    const order = block === undefined ? null : arch.order(stem, m);
+    if (order && (info.shape[0] !== order.length || info.bytes % order.length !== 0)) {
+      throw m.error(`tensor "${original}" has ${info.shape[0]} rows, its heads have ${order.length}`);
+    }
+    renamed.set(name, { original, info: { ...info, name }, order });
+  }
+  return renamed;
+}
+
+/**
+ * The rotary scaling of Llama 3.1 and later: GGUF stores one divisor a frequency instead of the four numbers that made
+ * them. The usual ones (low 1, high 4, original length 8192) are taken when they give the same divisors.
+ */
+async function ropeFactors(m: Metadata, headDim: number): Promise<Record<string, unknown> | null> {
+  if (!m.file.tensors.has(ROPE_FACTORS)) return null;
+  const divisors = (await m.file.read(ROPE_FACTORS)).data, theta = m.number("rope.freq_base", 10000);
+  const factor = shortest(divisors.reduce((a, b) => Math.max(a, b), 0));
+  if (divisors.every((d) => d === 1)) return null;
+  const low = 1, high = 4, original = 8192;
+  const expected = Float64Array.from(divisors, (_, i) => {
+    const turns = original / (2 * Math.PI * theta ** (2 * i / headDim)); // of frequency i in the original length
+    if (turns > high) return 1;
+    if (turns < low) return factor;
+    const smooth = (turns - low) / (high - low);
+    return 1 / ((1 - smooth) / factor + smooth);
+  });
+  if (divisors.length !== headDim / 2 || !divisors.every((d, i) => Math.abs(d / expected[i] - 1) < 1e-4)) {
+    throw m.error(`its rotary divisors "${ROPE_FACTORS}" follow no rule that the lab knows`, "Use its safetensors.");
+  }
+  return {
+    rope_type: "llama3",
+    factor,
+    low_freq_factor: low,
+    high_freq_factor: high,
+    original_max_position_embeddings: original,
+  };
+}
+
+/** Rows of `bytes` in the given order. */
+function reorder(bytes: Uint8Array<ArrayBuffer>, order: RowOrder): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(bytes.length), row = bytes.length / order.length;
+  for (let r = 0; r < order.length; r++) out.set(bytes.subarray(order[r] * row, (order[r] + 1) * row), r * row);
+  return out;
+}
+
+function noteOf(tensors: Iterable<TensorInfo>): string {
+  const counts = new Map<string, number>();
+  for (const { name, dtype, shape } of tensors) {
+    if (shape.length !== 2 || !/\.\d+\./.test(name) || ["F32", "F16", "BF16"].includes(dtype)) continue;
+    counts.set(dtype, (counts.get(dtype) ?? 0) + 1);
+  }
+  if (counts.size === 0) return "";
+  const size = (type: string) => type.endsWith("_K") ? "blocks of 256" : "groups of 32";
+  const all = [...counts].sort((a, b) => b[1] - a[1]);
+  if (all.length === 1) return `its linears are stored as ${all[0][0]} in ${size(all[0][0])}`;
+  return `its linears are stored as ${all.map(([type, n]) => `${type} in ${size(type)} (${n} of them)`).join(", ")}`;
+}
+
+/**
+ * Opens a GGUF file as a Hugging Face model.
+ *
+ * @param path a file of the architecture llama (Mistral too), qwen2, bloom or falcon.
+ * @returns config, tensors under Hugging Face names (a linear is W (out, in)), and a sentence on how they are stored.
+ * @throws LabError("input") for another architecture; LabError("format") where metadata or a tensor is missing or unknown.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGgufModel } from "./gguf_model.ts";
+ * await assert.rejects(openGgufModel("no/such.gguf"), /no\/such.gguf: cannot read, it does not exist/);
+ * ```
+ */
+// deno-lint-ignore require-await
+export async function openGgufModel(path: string): Promise<GgufModel> {
+  return ggufModel(openGguf(path));
+}
+
+/**
+ * The same over an open file, which is closed when it is refused.
+ *
+ * @throws LabError as `openGgufModel`.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openMemory } from "./bytes.ts";
+ * import { readGguf } from "./gguf.ts";
+ * import { ggufModel } from "./gguf_model.ts";
+ * const empty = new Uint8Array(24);
+ * empty.set([0x47, 0x47, 0x55, 0x46, 3]);
+ * await assert.rejects(ggufModel(readGguf(openMemory("empty", empty))), /no text "general.architecture"/);
+ * ```
+ */
+export async function ggufModel(file: GgufFile): Promise<GgufModel> {
+  try {
+    const m = new Metadata(file), arch = architectureOf(m), config = arch.config(m);
+    const renamed = renameAll(m, arch);
+    const scaling = await ropeFactors(m, m.headDim);
+    if (scaling) {
+      config.rope_scaling = scaling;
+      config.rope_parameters = { rope_theta: config.rope_theta, ...scaling };
+    }
+    const tensors = new Map([...renamed].map(([name, { info }]) => [name, info]));
+    return { file, config, source: renamedSource(file, renamed, tensors), note: noteOf(tensors.values()) };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function renamedSource(
+  file: GgufFile,
+  renamed: ReadonlyMap<string, Renamed>,
+  tensors: ReadonlyMap<string, TensorInfo>,
+): TensorSource {
+  const readBytes = async (name: string) => {
+    const found = renamed.get(name);
+    if (!found) throw missingTensor(file.label, name, renamed.keys());
+    const bytes = await file.readBytes(found.original);
+    return found.order ? reorder(bytes, found.order) : bytes;
+  };
+  return {
+    label: file.label,
+    tensors,
+    readBytes,
+    read: async (name) => {
+      const bytes = await readBytes(name), { original, info } = renamed.get(name)!;
+      return { data: file.decode(original, bytes), shape: info.shape };
+    },
+    sha256: () => file.sha256(),
+    close: () => file.close(),
+  };
+}
