@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { searchGridReference, searchGridTwin } from "../../lib/kernels/grid_search.ts";
+import { FAR, NEAR, NEAR_BOUND } from "../../lib/kernels/grid_moments.ts";
+import type { Matrix } from "../../lib/io/tensor.ts";
+import { rng } from "../../lib/io/rng.ts";
+import { assertWithin } from "../assert.ts";
+
+/** Rows of several kinds: normal, heavy-tailed, one-sided, constant, sparse, zero, tiny. */
+function rowsOfManyKinds(rows: number, cols: number): Matrix {
+  const g = rng(7, `rows ${rows} ${cols}`);
+  const data = new Float32Array(rows * cols);
+  for (let r = 0; r < rows; r++) {
+    for (let j = 0; j < cols; j++) {
+      const x = g.normal();
+      data[r * cols + j] = [
+        0.05 * x,
+        0.02 * x ** 3,
+        Math.abs(x),
+        0.25,
+        g.float() < 0.9 ? 0 : x,
+        -Math.abs(x) * 0.01,
+        1e-6 * x,
+        Math.round(3 * x) / 8,
+      ][r % 8];
+    }
+  }
+  if (rows > 9) data.fill(0, 9 * cols, 10 * cols);
+  return { data, rows, cols };
+}
+
+const cases = [[1, 1], [31, 33], [33, 128], [16, 257]];
+for (const bits of [2, 3, 4]) {
+  for (const symmetric of [false, true]) {
+    Deno.test(`searchGridTwin() finds the grid of searchGridReference() when bits = ${bits}, symmetric = ${symmetric}`, async () => {
+      for (const [rows, cols] of cases) {
+        const w = rowsOfManyKinds(rows, cols);
+        for (const steps of [1, 40, 100]) {
+          const o = { bits, symmetric, steps, exponent: 2.4 as const };
+          const twin = await searchGridTwin(w, o), reference = searchGridReference(w, o);
+          assert.deepEqual(twin.scale, reference.scale);
+          assert.deepEqual(twin.zero, reference.zero);
+          assertWithin(twin.loss, reference.loss, (r) => 3e-7 * reference.loss[r]);
+        }
+      }
+    });
+  }
+}
+
+Deno.test("searchGridTwin() looks at the asked columns only when columns are given", async () => {
+  const w = rowsOfManyKinds(8, 64);
+  const part = { data: new Float32Array(8 * 20), rows: 8, cols: 20 };
+  for (let r = 0; r < 8; r++) part.data.set(w.data.subarray(r * 64 + 10, r * 64 + 30), r * 20);
+  const o = { bits: 3, symmetric: false, steps: 40, exponent: 2.4 as const };
+  const a = await searchGridTwin(w, { ...o, columns: { start: 10, count: 20 } }), b = await searchGridTwin(part, o);
+  assert.deepEqual([a.scale, a.zero, a.loss], [b.scale, b.zero, b.loss]);
+});
+
+Deno.test("searchGridTwin() names row, column and value when a weight is not finite", async () => {
+  const w = rowsOfManyKinds(3, 5);
+  w.data[11] = NaN;
+  const o = { bits: 3, symmetric: false, steps: 40, exponent: 2.4 as const };
+  await assert.rejects(searchGridTwin(w, o), /weight: NaN at \(2, 1\)/);
+});
+
+Deno.test("the polynomials of the bounds stay within their bounds", () => {
+  const at = (c: number[], x: number) => c.reduceRight((sum, a) => sum * x + a, 0);
+  for (let i = 0; i <= 1e5; i++) {
+    const x = (i / 1e5) ** 2;
+    assert.ok(Math.abs(at(NEAR, x) - x ** 2.4) <= NEAR_BOUND, `near at ${x}`);
+    assert.ok(Math.abs(at(FAR, 1 + x) / (1 + x) ** 2.4 - 1) <= 8e-6, `far at ${1 + x}`);
+  }
+});

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { searchGridTwin } from "../../lib/kernels/grid_search.ts";
+import { minmaxGrid } from "../../lib/kernels/minmax.ts";
+import { sweepTwin } from "../../lib/kernels/optq_sweep.ts";
+import { assertWithin } from "../assert.ts";
+import { plainSweep, sweepProblem } from "./sweep_cases.ts";
+
+const shapes = [[1, 1, 0], [1, 1, 1], [3, 31, 2], [2, 33, 33], [17, 128, 0], [5, 257, 6], [4, 300, 140]];
+
+Deno.test("sweepTwin() equals the plain sweep when rows have one grid", async () => {
+  for (const [rows, cols, weak] of shapes) {
+    for (const bits of [2, 3, 4]) {
+      const p = sweepProblem(rows, cols, weak, bits);
+      for (const blockSize of [128, 32, 7]) {
+        const got = await sweepTwin({ ...p, blockSize }), plain = plainSweep(p, got.scale, got.zero);
+        assert.deepEqual(got.codes, plain.codes, `${rows} × ${cols}, ${bits} bits, blocks of ${blockSize}`);
+        assertWithin(got.residual, plain.residual, (k) => 1e-5 * plain.residual[k] + 1e-12, "residual");
+        const kept = plain.values.filter((_, i) => i % cols >= p.quantized);
+        assertWithin(got.weak, kept, 1e-6, "weak columns");
+      }
+    }
+  }
+});
+
+Deno.test("sweepTwin() chooses a group's grid on the weights as they stood when its block began", async () => {
+  for (const [groupSize, blockSize] of [[32, 128], [16, 50], [100, 64], [64, 64]]) {
+    for (const tuning of ["mse", "minmax"] as const) {
+      const search = { tuning, symmetric: false, steps: 40 };
+      const p = { ...sweepProblem(6, 150, 4), grid: null, groupSize, blockSize, search };
+      const got = await sweepTwin(p), groups = Math.ceil(p.quantized / groupSize);
+      // Everything before the block is rounded, everything from it on is kept: a problem with fewer coded columns.
+      for (let g = 0; g < groups; g++) {
+        const from = Math.floor((g * groupSize) / blockSize) * blockSize;
+        const { values } = plainSweep({ ...p, quantized: from }, got.scale, got.zero);
+        const columns = { start: g * groupSize, count: Math.min(groupSize, 150 - g * groupSize) };
+        const standing = { ...p.weight, data: Float32Array.from(values) };
+        const grid = tuning === "mse"
+          ? await searchGridTwin(standing, { bits: 3, symmetric: false, steps: 40, exponent: 2.4, columns })
+          : minmaxGrid(standing, { bits: 3, symmetric: false, columns });
+        const own = got.scale.filter((_, i) => i % groups === g);
+        assertWithin(own, grid.scale, (r) => 1e-5 * grid.scale[r], `scales of group ${g}`);
+        assert.deepEqual(got.zero.filter((_, i) => i % groups === g), grid.zero);
+      }
+      assert.deepEqual(got.codes, plainSweep(p, got.scale, got.zero).codes);
+    }
+  }
+});
+
+Deno.test("sweepTwin() rounds group scales to f16 before use when scaleBits is 16", async () => {
+  const search = { tuning: "minmax" as const, symmetric: false, steps: 40 };
+  const p = { ...sweepProblem(6, 64, 4), grid: null, groupSize: 16, scaleBits: 16 as const, search };
+  const got = await sweepTwin(p);
+  for (const s of got.scale) assert.equal(s, Math.f16round(s));
+  assert.deepEqual(got.codes, plainSweep(p, got.scale, got.zero).codes);
+});
+
+Deno.test("sweepTwin() rounds to nearest when nothing is fed forward", async () => {
+  const p = { ...sweepProblem(9, 40, 3), feedback: new Float32Array(1600) };
+  const got = await sweepTwin(p);
+  assert.deepEqual(got.codes, plainSweep(p, got.scale, got.zero).codes);
+  assert.deepEqual(got.weak, p.weight.data.filter((_, i) => i % 40 >= 37));
+});
+
+Deno.test("sweepTwin() names the thing and the value when a problem does not fit", async () => {
+  const p = sweepProblem(3, 8, 2);
+  const bad = p.weight.data.slice();
+  bad[13] = Infinity;
+  await assert.rejects(sweepTwin({ ...p, weight: { ...p.weight, data: bad } }), /weight: Infinity at \(1, 5\)/);
+  await assert.rejects(sweepTwin({ ...p, feedback: new Float32Array(63) }), /63 values where 8 columns need 64/);
+  await assert.rejects(sweepTwin({ ...p, quantized: 9 }), /quantized = 9/);
+  await assert.rejects(sweepTwin({ ...p, bits: 9 }), /9 bits/);
+  await assert.rejects(sweepTwin({ ...p, grid: null }), /no grid/);
+  const scale = Float32Array.of(1, 0, 1);
+  await assert.rejects(sweepTwin({ ...p, grid: { ...p.grid!, scale } }), /scale of row 1 is 0/);
+});
