@@ -16,7 +16,7 @@ const f32 = Math.fround;
  * Done in blocks from the left: first what the blocks before feed into this one (a matrix product), then, row by row,
  * what its columns feed into each other. Sums are in double, w' is rounded to float32.
  * A group that begins in a block has its grid chosen on the weights as they stood when the block began, that is with
- * none of the block's columns rounded; it may reach into the columns of later blocks, and into weak ones.
+ * none of the block's columns rounded; it may reach into the columns of later blocks, never into weak ones.
  *
  * @param p W (rows, cols), M (cols, cols) strictly upper, and the grids or the way to choose them.
  * @returns codes (rows, quantized), weak (rows, cols − quantized), scale and zero (rows, groups), residual (quantized).
@@ -89,7 +89,7 @@ export function groupCount(p: SweepProblem): number {
 export function groupReach(p: SweepProblem, from: number, to: number): number {
   if (p.groupSize === 0 || from >= p.quantized) return 0;
   const lastStart = Math.floor((to - 1) / p.groupSize) * p.groupSize;
-  return lastStart >= from ? Math.min(lastStart + p.groupSize, p.weight.cols) : 0;
+  return lastStart >= from ? Math.min(lastStart + p.groupSize, p.quantized) : 0;
 }
 
 /**

@@ -32,7 +32,7 @@ Deno.test("sweepTwin() chooses a group's grid on the weights as they stood when 
       for (let g = 0; g < groups; g++) {
         const from = Math.floor((g * groupSize) / blockSize) * blockSize;
         const { values } = plainSweep({ ...p, quantized: from }, got.scale, got.zero);
-        const columns = { start: g * groupSize, count: Math.min(groupSize, 150 - g * groupSize) };
+        const columns = { start: g * groupSize, count: Math.min(groupSize, p.quantized - g * groupSize) };
         const standing = { ...p.weight, data: Float32Array.from(values) };
         const grid = tuning === "mse"
           ? await searchGridTwin(standing, { bits: 3, symmetric: false, steps: 40, exponent: 2.4, columns })
