@@ -135,7 +135,7 @@ function run({ sums, top }: Side): void {
 /** The error of one side at step i for `low` … `high` levels on that side, to within the bounds above. */
 function sideLoss(m: Moments, side: Side, i: number, low: number, high: number, out: Loss): void {
   const { sums, top } = side;
-  const i1 = 1 / i, i2 = i1 * i1, i3 = i2 * i1, i4 = i2 * i2;
+  const i1 = 1 / i, i2 = i1 * i1, i3 = i2 * i1, i4 = i2 * i2, unit = i ** 2.4;
   // Σ over the weights with h0 <= |Z| < h1 of the polynomial c in |Z| / i
   const part = (c: Float64Array, h0: number, h1: number): number => {
     const p = h0 * WIDTH, q = (h1 < top ? h1 : top) * WIDTH;
@@ -152,8 +152,8 @@ function sideLoss(m: Moments, side: Side, i: number, low: number, high: number, 
     if (k >= low) {
       let clipped = above;
       for (let t = 0, h = i; center + h < top; t++, h *= 2) clipped += part(m.tail[k][t], center + h, center + 2 * h);
-      out.all[k] = rounded + clipped;
-      out.clipped[k] = clipped;
+      out.all[k] = unit * (rounded + clipped);
+      out.clipped[k] = unit * clipped;
     }
     rounded += above;
   }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { searchGridReference, searchGridTwin } from "../../lib/kernels/grid_search.ts";
-import { FAR, NEAR, NEAR_BOUND } from "../../lib/kernels/grid_moments.ts";
 import type { Matrix } from "../../lib/io/tensor.ts";
 import { rng } from "../../lib/io/rng.ts";
 import { assertWithin } from "../assert.ts";
@@ -60,13 +59,4 @@ Deno.test("searchGridTwin() names row, column and value when a weight is not fin
   w.data[11] = NaN;
   const o = { bits: 3, symmetric: false, steps: 40, exponent: 2.4 as const };
   await assert.rejects(searchGridTwin(w, o), /weight: NaN at \(2, 1\)/);
-});
-
-Deno.test("the polynomials of the bounds stay within their bounds", () => {
-  const at = (c: number[], x: number) => c.reduceRight((sum, a) => sum * x + a, 0);
-  for (let i = 0; i <= 1e5; i++) {
-    const x = (i / 1e5) ** 2;
-    assert.ok(Math.abs(at(NEAR, x) - x ** 2.4) <= NEAR_BOUND, `near at ${x}`);
-    assert.ok(Math.abs(at(FAR, 1 + x) / (1 + x) ** 2.4 - 1) <= 8e-6, `far at ${1 + x}`);
-  }
 });
