@@ -102,18 +102,20 @@ export function readArguments(info: CommandInfo, args: readonly string[]): Comma
  * A LabError is shown as its sentence; anything else is our own mistake and keeps its stack.
  *
  * @param main its number, if it returns one, is the exit code.
+ * @param args what was typed; a command with subcommands hands on the rest.
  */
 export async function runCommand(
   info: CommandInfo,
   main: (input: CommandInput) => Promise<number | void>,
+  args: readonly string[] = Deno.args,
 ): Promise<never> {
-  if (Deno.args.includes("--help") || Deno.args.includes("-h")) {
+  if (args.includes("--help") || args.includes("-h")) {
     console.log(helpText(info));
     Deno.exit(0);
   }
   let input: CommandInput;
   try {
-    input = readArguments(info, Deno.args);
+    input = readArguments(info, args);
   } catch (e) {
     console.error((e as Error).message);
     Deno.exit(2);

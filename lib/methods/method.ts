@@ -68,9 +68,10 @@ export function readOptions(method: Method, set: Readonly<Record<string, OptionV
 }
 
 function readValue(method: Method, key: string, value: OptionValue): OptionValue {
-  const kind = typeof method.defaults[key], refuse = (what: string) => {
-    throw new LabError("input", `--set ${key}`, `"${value}" is not ${what}`);
-  };
+  const kind = typeof method.defaults[key],
+    refuse = (what: string) => {
+      throw new LabError("input", `--set ${key}`, `"${value}" is not ${what}`);
+    };
   let read: OptionValue = value;
   if (kind === "number") {
     read = typeof value === "number" ? value : value === "" ? NaN : Number(value);

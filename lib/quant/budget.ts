@@ -147,5 +147,13 @@ export function addBits(parts: readonly StoredBits[]): StoredBits {
 }
 
 function sumBits(codes: number, scales: number, zeros: number, weak: number, indices: number, weights: number) {
-  return { codes, scales, zeros, weak, indices, weights, perWeight: (codes + scales + zeros + weak + indices) / weights };
+  return {
+    codes,
+    scales,
+    zeros,
+    weak,
+    indices,
+    weights,
+    perWeight: (codes + scales + zeros + weak + indices) / weights,
+  };
 }

@@ -14,7 +14,12 @@ export interface QuantContext {
 }
 
 /** tr(D H Dᵀ), D = approximation − weight, by the context's product. Shapes: both (out, in), H (in, in). */
-export async function layerObjective(c: QuantContext, approximation: Matrix, weight: Matrix, h: Matrix): Promise<number> {
+export async function layerObjective(
+  c: QuantContext,
+  approximation: Matrix,
+  weight: Matrix,
+  h: Matrix,
+): Promise<number> {
   const d = { ...weight, data: approximation.data.map((v, i) => v - weight.data[i]) };
   return await (c.objective?.(d, h) ?? objective(d, h));
 }

@@ -38,7 +38,7 @@ const DAMP_STEP = 10, DAMP_LIMIT = 1;
 export function factorDamped(h: Matrix, order: Int32Array, damp: number): Factored {
   const alive = reviveDead(h), d = diagonal(alive), mean = d.reduce((a, b) => a + b, 0) / d.length;
   const failures: string[] = [];
-  for (let share = damp; ; share = Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
+  for (let share = damp;; share = Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
     const r = reverseCholesky(alive, share * mean, order);
     if (r.ok) return { feedback: feedbackOf(r.factor), damp: share, failures };
     failures.push(`damping ${share}: pivot of column ${order[r.pivot]} is ${r.value}`);

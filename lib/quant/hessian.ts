@@ -43,7 +43,7 @@ export class HessianMean {
       const row = x.data.subarray(t * n, t * n + n);
       for (let i = 0; i < n; i++) {
         const v = row[i];
-        if (v !== 0) for (let j = i; j < n; j++) this.sum[i * n + j] += v * row[j];
+        if (v !== 0) { for (let j = i; j < n; j++) this.sum[i * n + j] += v * row[j]; }
       }
     }
     this.samples++;
@@ -102,7 +102,9 @@ export function checkHessian(h: Matrix, width: number, name: string): void {
   }
   for (let j = 0; j < width; j++) {
     const d = h.data[j * width + j];
-    if (d < 0) throw new LabError("numeric", name, `Hessian diagonal ${j} is ${d}, a sum of squares cannot be negative`);
+    if (d < 0) {
+      throw new LabError("numeric", name, `Hessian diagonal ${j} is ${d}, a sum of squares cannot be negative`);
+    }
   }
 }
 

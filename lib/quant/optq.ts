@@ -106,7 +106,9 @@ export async function optq(
   const order = columnOrder(cols, weak, o.actOrder ? scores ?? h0 : null);
   const quantized = cols - weak.length, permuted = permuteColumns(weight, order);
   const search = { tuning: o.tuning, symmetric: o.symmetric, steps: o.groupSteps };
-  const grid = o.groupSize > 0 || quantized === 0 ? null : await lap("search", () => searchRows(permuted, quantized, o, context));
+  const grid = o.groupSize > 0 || quantized === 0
+    ? null
+    : await lap("search", () => searchRows(permuted, quantized, o, context));
   if (o.deadColumns === "zero") zeroColumns(permuted, order, new Set(dead));
   const factored = await lap("factor", () => context.factors?.get(h, order, o.damp) ?? factorDamped(h, order, o.damp));
 
@@ -167,7 +169,13 @@ function zeroColumns(permuted: Matrix, order: Int32Array, dead: ReadonlySet<numb
 async function searchRows(w: Matrix, count: number, o: GridOptions, context: QuantContext) {
   const columns = { start: 0, count };
   const grid = o.tuning === "mse"
-    ? await context.kernels.searchGrid(w, { bits: o.bits, symmetric: o.symmetric, steps: o.steps, exponent: 2.4, columns })
+    ? await context.kernels.searchGrid(w, {
+      bits: o.bits,
+      symmetric: o.symmetric,
+      steps: o.steps,
+      exponent: 2.4,
+      columns,
+    })
     : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric, columns });
   return { scale: o.scaleBits === 16 ? grid.scale.map(f16round) : grid.scale, zero: grid.zero };
 }
@@ -181,7 +189,9 @@ function roundPlainly(w: Matrix, quantized: number, grid: { scale: Floats; zero:
   const codes = new Uint8Array(w.rows * quantized), k = w.cols - quantized, weak = new Float32Array(w.rows * k);
   for (let r = 0; r < w.rows; r++) {
     const row = w.data.subarray(r * w.cols, (r + 1) * w.cols);
-    for (let j = 0; j < quantized; j++) codes[r * quantized + j] = roundToGrid(row[j], grid.scale[r], grid.zero[r], bits);
+    for (let j = 0; j < quantized; j++) {
+      codes[r * quantized + j] = roundToGrid(row[j], grid.scale[r], grid.zero[r], bits);
+    }
     weak.set(row.subarray(quantized), r * k);
   }
   return [codes, grid, weak] as const;
@@ -260,10 +270,14 @@ function checkOptions(o: OptqOptions, cols: number, name: string): void {
   const refuse = (what: string, hint: string) => {
     throw new LabError("input", name, what, hint);
   };
-  if (!(Number.isInteger(o.bits) && o.bits >= 2 && o.bits <= 8)) refuse(`${o.bits} bits a code`, "Codes have 2 to 8 bits.");
+  if (!(Number.isInteger(o.bits) && o.bits >= 2 && o.bits <= 8)) {
+    refuse(`${o.bits} bits a code`, "Codes have 2 to 8 bits.");
+  }
   if (!Number.isInteger(o.groupSize) || o.groupSize < 0 || o.groupSize > cols) {
     refuse(`groups of ${o.groupSize} in ${cols} columns`, `Use 0 for one scale a row, or 1 to ${cols}.`);
   }
-  if (!(o.damp >= 0 && o.damp < Infinity)) refuse(`damping ${o.damp}`, "It is a share of the mean diagonal, such as 0.01.");
+  if (!(o.damp >= 0 && o.damp < Infinity)) {
+    refuse(`damping ${o.damp}`, "It is a share of the mean diagonal, such as 0.01.");
+  }
   if (!(Number.isInteger(o.blockSize) && o.blockSize > 0)) refuse(`blocks of ${o.blockSize} columns`, "Use 128.");
 }

@@ -33,7 +33,12 @@ export const OWQ_DEFAULTS: OwqOptions = { ...OPTQ_DEFAULTS, rule: "hessian-error
  * assert.deepEqual([...q.data], [0, 1, 2, 7]);
  * ```
  */
-export async function roundedForScore(w: Matrix, o: GridOptions, steps: number, context: QuantContext): Promise<Matrix> {
+export async function roundedForScore(
+  w: Matrix,
+  o: GridOptions,
+  steps: number,
+  context: QuantContext,
+): Promise<Matrix> {
   const grid = o.tuning === "mse"
     ? await context.kernels.searchGrid(w, { bits: o.bits, symmetric: o.symmetric, steps, exponent: 2.4 })
     : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric });

@@ -46,7 +46,11 @@ export function packDense(codes: Uint8Array, bits: number): Uint32Array<ArrayBuf
 export function unpackDense(words: Uint32Array, bits: number, count: number): Uint8Array<ArrayBuffer> {
   checkBits(bits);
   if (count * bits > words.length * 32) {
-    throw new LabError("format", "packed codes", `${words.length} words hold fewer than ${count} codes of ${bits} bits`);
+    throw new LabError(
+      "format",
+      "packed codes",
+      `${words.length} words hold fewer than ${count} codes of ${bits} bits`,
+    );
   }
   const codes = new Uint8Array(count), mask = (1 << bits) - 1;
   for (let i = 0, at = 0; i < count; i++, at += bits) {

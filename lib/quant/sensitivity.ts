@@ -8,7 +8,13 @@ import { diagonal } from "./hessian.ts";
 export type SensitivityRule = "hessian-error" | "hessian" | "error" | "magnitude" | "random";
 
 /** All rules, the paper's first. */
-export const SENSITIVITY_RULES: readonly SensitivityRule[] = ["hessian-error", "hessian", "error", "magnitude", "random"];
+export const SENSITIVITY_RULES: readonly SensitivityRule[] = [
+  "hessian-error",
+  "hessian",
+  "error",
+  "magnitude",
+  "random",
+];
 
 /** What a rule may look at. */
 export interface SensitivityInput {

@@ -1,0 +1,32 @@
+// deno task owq: one word more says what to do.
+import { helpText } from "../command.ts";
+
+const COMMANDS = ["quantize", "eval", "methods", "fetch", "generate"] as const;
+
+const HELP = helpText({
+  name: "deno task owq",
+  summary: "Quantizes language models and measures what that costs.",
+  positionals: COMMANDS.join("|"),
+  options: {},
+  more: [
+    "  quantize   one experiment: model, method, bits → packed model, report.json",
+    "  eval       perplexity of a model on a text",
+    "  methods    the table of methods",
+    "  fetch      bring a model into the cache",
+    "  generate   text from a model",
+    "",
+    "Each has --help.",
+  ].join("\n"),
+});
+
+const [command, ...rest] = Deno.args;
+if (command === undefined || command === "--help" || command === "-h") {
+  console.log(HELP);
+  Deno.exit(command === undefined ? 2 : 0);
+}
+if (!COMMANDS.some((c) => c === command)) {
+  console.error(`deno task owq: there is no "${command}". It has ${COMMANDS.join(", ")}.`);
+  Deno.exit(2);
+}
+const module = await import(`./owq_${command}.ts`) as { main(args: readonly string[]): Promise<never> };
+await module.main(rest);

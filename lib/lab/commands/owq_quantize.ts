@@ -1,0 +1,117 @@
+import { join } from "node:path";
+import { LabError } from "../../io/errors.ts";
+import { memoryEstimate } from "../../model/memory.ts";
+import { runCommand } from "../command.ts";
+import { openExperiment, type Report, runExperiment } from "../experiment.ts";
+import { describePlan, describeReport } from "../report_text.ts";
+import { labPaths } from "../paths.ts";
+import { progress } from "../progress.ts";
+import { makeRecipe, type Recipe } from "../recipe.ts";
+import { saveFolder } from "../save.ts";
+import { device, DEVICES, number, settings, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
+
+const INFO = {
+  name: "deno task owq quantize",
+  summary: "One experiment: quantizes a model and measures perplexity before and after.",
+  options: {
+    model: { value: "SPEC", help: "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2" },
+    method: { value: "NAME", help: "see `owq methods`; owq by default" },
+    bits: { value: "B", help: "target bits, such as 3.01; 3.1 by default" },
+    rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
+    layers: { value: "PATTERN", help: "quantize only linears whose name matches, such as 'self_attn' or '^[0-3]\\.'" },
+    "weak-layers": { value: "PATTERN", help: "weak columns only where the name matches" },
+    "true-sequential": { help: "linears of a block one stage after another" },
+    ...TEXT_OPTIONS,
+    device: { value: DEVICES.join("|"), help: "where the kernels run; auto by default" },
+    set: { value: "KEY=VALUE", help: "an option of the method; may be given again", multiple: true },
+    out: { value: "DIR", help: "folder of the run: report.json and the packed model; out/runs/… by default" },
+    resume: { help: "go on with the run in DIR" },
+    save: { value: "hf", help: "also write DIR/hf, an ordinary Hugging Face folder (dequantized, float32)" },
+    "dry-run": { help: "say what would be done: columns, stored bits, memory, time" },
+    json: { help: "one JSON object on standard output, nothing else" },
+  },
+  more: "Ctrl-C loses nothing: run the same command with --resume. DIR is then a model: `owq eval --model DIR`.",
+};
+
+/** `owq quantize`. */
+export function main(args: readonly string[]): Promise<never> {
+  return runCommand(INFO, async (input) => {
+    const json = input.on("json"), say = (line: string) => json ? undefined : console.log(line);
+    const recipe = makeRecipe({
+      model: input.text("model") ?? "fixture",
+      method: input.text("method") ?? "owq",
+      bits: number(input, "bits") ?? 3.1,
+      rank: number(input, "rank") ?? null,
+      layers: input.text("layers") ?? null,
+      weakLayers: input.text("weak-layers") ?? null,
+      trueSequential: input.on("true-sequential"),
+      options: settings(input.all("set")),
+      calibration: textRecipe(input, "calib", "moby-dick"),
+      evaluation: textRecipe(input, "eval", "sotu"),
+      seed: number(input, "seed") ?? 0,
+    });
+    const save = input.text("save");
+    if (save !== undefined && save !== "hf") throw new LabError("input", "--save", `"${save}"`, "It takes hf.");
+    if (input.on("dry-run")) return await dryRun(recipe, json);
+    const out = input.text("out") ?? join(labPaths().out, "runs", runName(recipe));
+    const bar = progress("quantizing", { total: 0, unit: "blocks" });
+    const stop = new AbortController();
+    Deno.addSignalListener("SIGINT", () => {
+      if (stop.signal.aborted) Deno.exit(130);
+      stop.abort();
+      console.error("\nstopping after this layer (Ctrl-C again: at once); finished blocks are kept");
+    });
+    try {
+      const report = await runExperiment(recipe, {
+        out,
+        device: device(input.text("device")),
+        resume: input.on("resume"),
+        onProgress: bar.onProgress,
+        onLine: say,
+        signal: stop.signal,
+        ...localCopy(input.text("local-copy")),
+      });
+      await bar.finish("done");
+      if (save === "hf") await saveFolder(out, join(out, "hf"));
+      printReport(report, out, json);
+    } catch (e) {
+      await bar.finish("stopped");
+      if (!stop.signal.aborted) throw e;
+      console.error(`Stopped. Go on with the same command and --resume --out ${out}`);
+      return 130;
+    }
+  }, args);
+}
+
+function localCopy(path: string | undefined) {
+  return path === undefined ? {} : { localCopy: path };
+}
+
+function printReport(report: Report, out: string, json: boolean): void {
+  if (json) console.log(JSON.stringify(report));
+  else console.log(`${describeReport(report)}\n\nreport and packed model: ${out}`);
+}
+
+async function dryRun(recipe: Recipe, json: boolean): Promise<void> {
+  const x = await openExperiment(recipe);
+  try {
+    const memory = memoryEstimate(x.model, {
+      windows: Math.max(x.calibration?.windows ?? 0, x.evaluation.windows),
+      length: Math.max(x.calibration?.length ?? 0, x.evaluation.length),
+    });
+    if (json) {
+      const { blocks, ...plan } = x.plan;
+      const layers = blocks.flat().map(({ linear, ...p }) => ({ ...p, out: linear.out, in: linear.in }));
+      console.log(JSON.stringify({ recipe, ...plan, layers, memory }));
+    } else console.log(await describePlan(x, memory));
+  } finally {
+    x.close();
+  }
+}
+
+/** A folder name that says what the run is. */
+function runName(r: Recipe): string {
+  const model = r.model.replace(/^.*[/\\](?=[^/\\])/, "").replace(/[^\w.-]+/g, "-");
+  const set = r.rank === null ? "" : `-rank${r.rank}`;
+  return `${model}-${r.method}-${r.bits}${set}-seed${r.seed}`;
+}

@@ -1,0 +1,324 @@
+// One experiment from a recipe to a report: open, plan, quantize, evaluate, write down where each figure came from.
+import { join } from "node:path";
+import { atomicWriteText } from "../io/atomic.ts";
+import { sha256Hex } from "../io/digest.ts";
+import { LabError } from "../io/errors.ts";
+import { labCache } from "../io/cache.ts";
+import type { ModelFiles } from "../io/open_model.ts";
+import type { OnProgress } from "../io/progress.ts";
+import { openWindows, type TextWindows } from "../io/windows.ts";
+import { type Kernels, openKernels } from "../kernels/kernels.ts";
+import { findMethod } from "../methods/table.ts";
+import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
+import { perplexity } from "../model/perplexity.ts";
+import { addBits, storageOf, type StoredBits } from "../quant/budget.ts";
+import { secondsSince } from "../quant/context.ts";
+import { type Fingerprint, openJournal } from "./journal.ts";
+import { resolveModel } from "./open.ts";
+import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry } from "./packed.ts";
+import { quantizeModel, tensorName } from "./quantize.ts";
+import { type LinearPlan, planBlock, type Recipe } from "./recipe.ts";
+import { writeRest } from "./save.ts";
+import { labVersion } from "./version.ts";
+
+/** Where and how a recipe is run; none of it may change the result, but for `device`, which may in the last bits. */
+export interface ExperimentOptions {
+  /** Folder of the run; it becomes the packed model. */
+  readonly out: string;
+  readonly device?: "auto" | "gpu" | "cpu";
+  readonly resume?: boolean;
+  /** A local copy of a text that otherwise comes from the hub. */
+  readonly localCopy?: string;
+  readonly onProgress?: OnProgress;
+  /** Lines for people: the plan before the work, and what was found on the way. */
+  readonly onLine?: (line: string) => void;
+  readonly signal?: AbortSignal;
+  readonly onLayer?: Parameters<typeof quantizeModel>[0]["onLayer"];
+  /** Do not evaluate the float model (its perplexity is NaN in the report). */
+  readonly skipFloat?: boolean;
+}
+
+/** One line of a report's table. */
+export interface ReportLayer {
+  readonly name: string;
+  /** Ids of the weak columns, ascending. */
+  readonly weak: readonly number[];
+  readonly objective: number | null;
+  readonly objectiveRtn: number | null;
+  readonly damp: number;
+  readonly fallback: string | null;
+  readonly deadColumns: number;
+  readonly storedBits: number;
+}
+
+/** DIR/report.json. */
+export interface Report {
+  readonly model: string;
+  readonly note: string;
+  readonly method: string;
+  readonly bits: { readonly target: number; readonly nominal: number; readonly stored: number };
+  /** Token perplexity over windows of evaluation.seqLen; null where it was not measured. */
+  readonly ppl: { readonly fp: number | null; readonly quantized: number | null };
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly layers: readonly ReportLayer[];
+  readonly provenance: Readonly<Record<string, unknown>>;
+}
+
+/** Everything that is known before the work starts. */
+export interface Plan {
+  readonly blocks: readonly (readonly LinearPlan[])[];
+  readonly stored: StoredBits;
+  readonly nominal: number;
+}
+
+/**
+ * What a recipe will make of a model: columns of each linear, and the bits it will store.
+ *
+ * nominal = b + (16 − b) · (weak weights) / (weights): what papers count.
+ */
+export function planExperiment(recipe: Recipe, model: LanguageModel): Plan {
+  const blocks = Array.from({ length: model.blocks }, (_, b) => planBlock(recipe, b, model.linears(b)));
+  const { options } = recipe, quantized = blocks.flat().filter((p) => p.quantize);
+  if (quantized.length === 0) {
+    throw new LabError(
+      "input",
+      "--layers",
+      `"${recipe.layers}" matches no linear`,
+      `Names look like "${blocks[0][0].name}".`,
+    );
+  }
+  const groupSize = Number(options.groupSize ?? 0);
+  const stored = addBits(quantized.map((p) =>
+    storageOf({
+      rows: p.linear.out,
+      cols: p.linear.in,
+      bits: p.bits,
+      groupSize,
+      weak: p.weakColumns,
+      scaleBits: Number(options.scaleBits ?? 32),
+      groupMap: options.actOrder === true && groupSize > 0,
+    })
+  ));
+  const weights = (f: (p: LinearPlan) => number) => quantized.reduce((a, p) => a + p.linear.out * f(p), 0);
+  const b = Math.floor(recipe.bits),
+    nominal = b + (16 - b) * weights((p) => p.weakColumns) / weights((p) => p.linear.in);
+  return { blocks, stored, nominal };
+}
+
+/** An opened experiment: the model, its texts and the plan, before any work. */
+export interface OpenedExperiment {
+  readonly recipe: Recipe;
+  readonly files: ModelFiles;
+  readonly model: LanguageModel;
+  readonly calibration: TextWindows | null;
+  readonly evaluation: TextWindows;
+  readonly plan: Plan;
+  close(): void;
+}
+
+/** Opens the model and the texts of a recipe; nothing is quantized yet. */
+export async function openExperiment(
+  recipe: Recipe,
+  o: Pick<ExperimentOptions, "onProgress" | "localCopy"> = {},
+): Promise<OpenedExperiment> {
+  const files = await resolveModel(recipe.model, o.onProgress ? { onProgress: o.onProgress } : {});
+  try {
+    const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
+    const windows = (t: Recipe["calibration"], purpose: "calibration" | "evaluation") =>
+      openWindows(t.text, {
+        tokenizer,
+        samples: t.samples,
+        seqLen: t.seqLen,
+        seed: recipe.seed,
+        purpose,
+        ...(o.localCopy ? { localCopy: o.localCopy } : {}),
+      });
+    const needs = findMethod(recipe.method).needs.hessian;
+    const calibration = needs ? await windows(recipe.calibration, "calibration") : null;
+    const evaluation = await windows(recipe.evaluation, "evaluation");
+    const plan = planExperiment(recipe, model);
+    return { recipe, files, model, calibration, evaluation, plan, close: () => files.source.close() };
+  } catch (e) {
+    files.source.close();
+    throw e;
+  }
+}
+
+/**
+ * Runs an experiment and writes DIR/report.json; DIR is then a packed model that `--model DIR` loads.
+ *
+ * Finished blocks survive whatever ends the process; the same call with `resume` goes on and ends bit-identical.
+ *
+ * @throws LabError on anything that does not fit; an AbortError when the signal says so.
+ */
+export async function runExperiment(recipe: Recipe, o: ExperimentOptions): Promise<Report> {
+  const begun = performance.now(), seconds: Record<string, number> = {};
+  const opened = await openExperiment(recipe, o);
+  const kernels = await openKernels(o.device ?? "auto");
+  try {
+    o.onLine?.(`kernels on ${kernels.description}`);
+    const { files, model, calibration, evaluation, plan } = opened;
+    const fingerprint = await fingerprintOf(opened, kernels);
+    seconds.load = secondsSince(begun);
+    const journal = await openJournal(o.out, fingerprint, o.resume ?? false);
+    if (journal.finished.length > 0) {
+      o.onLine?.(`resuming: ${journal.finished.length} of ${model.blocks} blocks are done`);
+    }
+    const lap = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
+      const start = performance.now();
+      const value = await work();
+      seconds[stage] = secondsSince(start);
+      return value;
+    };
+    const common = { ...(o.onProgress ? { onProgress: o.onProgress } : {}), ...(o.signal ? { signal: o.signal } : {}) };
+    const result = await lap(
+      "quantizeAndCalibrate",
+      () =>
+        quantizeModel({
+          recipe,
+          model,
+          calibration,
+          kernels,
+          journal,
+          ...common,
+          ...(o.onLayer ? { onLayer: o.onLayer } : {}),
+        }),
+    );
+    await lap("save", () => savePacked(o.out, opened, result.layers));
+    const fp = o.skipFloat ? null : await lap("evaluateFloat", () => floatPerplexity(opened, o));
+    const quantized = await lap("evaluate", async () => {
+      const packed = await resolveModel(o.out);
+      try {
+        const packedModel = await openLanguageModel(packed);
+        const label = "evaluating the quantized model";
+        return (await perplexity(packedModel, evaluation, { onProgress: relabel(o.onProgress, label) })).perplexity;
+      } finally {
+        packed.source.close();
+      }
+    });
+    seconds.total = secondsSince(begun);
+    const report = makeReport(opened, kernels, { fp, quantized }, seconds, result, fingerprint);
+    await atomicWriteText(join(o.out, "report.json"), JSON.stringify(report, null, 1) + "\n");
+    return report;
+  } finally {
+    kernels.close();
+    opened.close();
+  }
+}
+
+/** Progress under another name. */
+function relabel(onProgress: OnProgress | undefined, what: string): OnProgress {
+  return (p) => onProgress?.({ ...p, what });
+}
+
+/** What decides the result to the last bit. */
+async function fingerprintOf(x: OpenedExperiment, kernels: Kernels): Promise<Fingerprint> {
+  const { evaluation: _, model: __, ...recipe } = x.recipe;
+  return {
+    "lab version": await labVersion(),
+    recipe: JSON.stringify(recipe),
+    "model sha256": await x.files.source.sha256(),
+    "calibration sha256": x.calibration?.sha256 ?? "none",
+    "kernels on": kernels.description,
+  };
+}
+
+/**
+ * Token perplexity of the unquantized model; remembered in the cache under the hashes of model and windows, because
+ * every experiment on the same two asks for it again.
+ */
+export async function floatPerplexity(x: OpenedExperiment, o: Pick<ExperimentOptions, "onProgress">): Promise<number> {
+  const key = [await labVersion(), await x.files.source.sha256(), x.evaluation.sha256].join(" ");
+  const file = join(labCache(), "perplexity", `${sha256Hex(new TextEncoder().encode(key))}.json`);
+  const known = await Deno.readTextFile(file).then(
+    (t) => JSON.parse(t) as { key: string; perplexity: number },
+    () => null,
+  );
+  if (known?.key === key && Number.isFinite(known.perplexity)) return known.perplexity;
+  const r = await perplexity(x.model, x.evaluation, {
+    onProgress: relabel(o.onProgress, "evaluating the float model"),
+  });
+  await Deno.mkdir(join(file, ".."), { recursive: true });
+  await atomicWriteText(file, JSON.stringify({ key, perplexity: r.perplexity }));
+  return r.perplexity;
+}
+
+/** Makes the run's folder a packed model: what is not quantized, config and tokenizer, and last of all the index. */
+async function savePacked(out: string, x: OpenedExperiment, layers: Record<string, PackedEntry>): Promise<void> {
+  const quantized = new Set(Object.keys(layers).map((t) => `${t}.weight`));
+  await writeRest(out, x.files, quantized);
+  const index = {
+    format: PACKED_FORMAT,
+    version: await labVersion(),
+    model: x.files.label,
+    note: x.files.note,
+    recipe: x.recipe,
+    layers,
+  };
+  await atomicWriteText(join(out, PACKED_INDEX), JSON.stringify(index, null, 1) + "\n");
+}
+
+function makeReport(
+  x: OpenedExperiment,
+  kernels: Kernels,
+  ppl: { fp: number | null; quantized: number },
+  seconds: Record<string, number>,
+  result: Awaited<ReturnType<typeof quantizeModel>>,
+  fingerprint: Fingerprint,
+): Report {
+  const { recipe, model, plan } = x, finite = (v: number | null) => v === null || Number.isNaN(v) ? null : v;
+  const { calibrate = 0, propagate = 0, load: blockLoad = 0, save: blockSave = 0, ...stages } = result.seconds;
+  const layers = plan.blocks.flatMap((block, b) =>
+    block.filter((p) => p.quantize).map((p) => {
+      const e = result.layers[tensorName(model, b, p.linear.name)], r = e.report;
+      return {
+        name: p.name,
+        weak: e.weakIds,
+        objective: finite(r.objective),
+        objectiveRtn: finite(r.objectiveRtn),
+        damp: r.damp,
+        fallback: r.fallback,
+        deadColumns: r.deadColumns,
+        storedBits: e.storedBits,
+      };
+    })
+  );
+  const total = (f: (s: string) => boolean) =>
+    Object.entries(stages).filter(([s]) => f(s)).reduce((a, [, v]) => a + v, 0);
+  return {
+    model: x.files.label,
+    note: x.files.note,
+    method: recipe.method,
+    bits: { target: recipe.bits, nominal: plan.nominal, stored: plan.stored.perWeight },
+    ppl,
+    seconds: {
+      load: seconds.load,
+      calibrate: calibrate + propagate,
+      quantize: total(() => true),
+      evaluate: (seconds.evaluate ?? 0) + (seconds.evaluateFloat ?? 0),
+      total: seconds.total,
+      quantizationWall: seconds.quantizeAndCalibrate,
+      ...Object.fromEntries(Object.entries({ ...stages, calibrateGram: calibrate, propagate, blockLoad, blockSave })),
+    },
+    layers,
+    provenance: {
+      recipe,
+      ...fingerprint,
+      date: new Date().toISOString(),
+      deno: Deno.version.deno,
+      kernels: kernels.description,
+      device: kernels.device,
+      evaluation: {
+        label: x.evaluation.label,
+        sha256: x.evaluation.sha256,
+        windows: x.evaluation.windows,
+        seqLen: x.evaluation.length,
+        unit: "token",
+      },
+      calibration: x.calibration
+        ? { label: x.calibration.label, windows: x.calibration.windows, seqLen: x.calibration.length }
+        : null,
+      resumedBlocks: result.resumedBlocks,
+    },
+  };
+}

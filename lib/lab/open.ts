@@ -1,0 +1,94 @@
+// --model SPEC for everything the lab can load: the files of lib/io, and folders that the lab itself packed.
+import { basename, join, resolve } from "node:path";
+import { LabError } from "../io/errors.ts";
+import { openModel } from "../io/open_model.ts";
+import type { ModelFiles } from "../io/open_model.ts";
+import { openSafetensors, type SafetensorsFile } from "../io/safetensors.ts";
+import type { TensorInfo, TensorSource } from "../io/source.ts";
+import { dequantize } from "../quant/dequantize.ts";
+import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry, readPacked } from "./packed.ts";
+import { sha256Hex } from "../io/digest.ts";
+
+/** owq_lab.json, as read. */
+export interface PackedIndex {
+  readonly format: string;
+  readonly version: string;
+  readonly model: string;
+  readonly note: string;
+  readonly recipe: unknown;
+  readonly layers: Readonly<Record<string, PackedEntry>>;
+}
+
+/**
+ * Opens a model by its SPEC; a folder with owq_lab.json is a packed model, whose linears are dequantized as they are read.
+ *
+ * @param spec fixture, a folder, a .gguf file, hf:owner/name[@revision], smollm2, or a folder that the lab packed.
+ * @throws LabError as openModel, and "format" where a packed folder is of another version or not whole.
+ */
+export async function resolveModel(spec: string, o: Parameters<typeof openModel>[1] = {}): Promise<ModelFiles> {
+  const index = join(spec, PACKED_INDEX);
+  const isPacked = await Deno.stat(index).then((s) => s.isFile, () => false);
+  return isPacked ? await openPacked(spec) : await openModel(spec, o);
+}
+
+/** owq_lab.json of a folder, checked. */
+export async function readPackedIndex(folder: string): Promise<PackedIndex> {
+  const path = join(folder, PACKED_INDEX);
+  const index = JSON.parse(await Deno.readTextFile(path)) as PackedIndex;
+  if (index.format !== PACKED_FORMAT) {
+    throw new LabError("format", path, `format "${index.format}", this version reads "${PACKED_FORMAT}"`);
+  }
+  return index;
+}
+
+async function openPacked(folder: string): Promise<ModelFiles> {
+  const index = await readPackedIndex(folder), rest = openSafetensors(join(folder, "rest.safetensors"));
+  const base = await openModelFolder(folder);
+  const { method, bits } = index.recipe as { method: string; bits: number };
+  return {
+    ...base,
+    spec: folder,
+    label: `${index.model} ${method} ${bits}`,
+    source: packedSource(folder, index, rest),
+    note: [index.note, `quantized by ${method} at ${bits} bits`].filter(Boolean).join("; "),
+  };
+}
+
+/** config.json and the tokenizer of a folder, through the same door as any other folder. */
+async function openModelFolder(folder: string): Promise<ModelFiles> {
+  return await openModel(resolve(folder));
+}
+
+/** A source whose linears are dequantized on reading; block files are opened once each. */
+function packedSource(folder: string, index: PackedIndex, rest: SafetensorsFile): TensorSource {
+  const files = new Map<string, SafetensorsFile>(), tensors = new Map<string, TensorInfo>(rest.tensors);
+  for (const [tensor, e] of Object.entries(index.layers)) {
+    const name = `${tensor}.weight`;
+    tensors.set(name, { name, dtype: "F32", shape: [e.rows, e.cols], bytes: e.rows * e.cols * 4 });
+  }
+  const open = (file: string) => {
+    const known = files.get(file);
+    if (known) return known;
+    const opened = openSafetensors(join(folder, file));
+    files.set(file, opened);
+    return opened;
+  };
+  const read = async (name: string) => {
+    const tensor = name.replace(/\.weight$/, ""), e = index.layers[tensor];
+    if (!e) return await rest.read(name);
+    const w = dequantize(await readPacked(open(e.file), tensor, e));
+    return { data: w.data, shape: [w.rows, w.cols] };
+  };
+  return {
+    label: basename(folder),
+    tensors,
+    read,
+    readBytes: async (name) => new Uint8Array((await read(name)).data.buffer),
+    sha256: async () => {
+      const sums = [await rest.sha256()];
+      for (const file of new Set(Object.values(index.layers).map((e) => e.file))) sums.push(await open(file).sha256());
+      return sha256Hex(new TextEncoder().encode(sums.join("\n")));
+    },
+    close: () => [rest, ...files.values()].forEach((f) => f.close()),
+  };
+}

@@ -1,0 +1,137 @@
+// A recipe: everything that decides what a quantized model will be, as data that is saved beside the result.
+import { LabError } from "../io/errors.ts";
+import type { LinearInfo } from "../model/config.ts";
+import { findMethod } from "../methods/table.ts";
+import { type Options, readOptions } from "../methods/method.ts";
+import { columnsForRank, columnsForTarget } from "../quant/budget.ts";
+
+/** A text, and how much of it. */
+export interface TextRecipe {
+  /** TEXT as on the command line: a name, a file, or a safetensors file with input_ids. */
+  readonly text: string;
+  /** Windows; 0 means all there are. */
+  readonly samples: number;
+  /** Tokens of a window. */
+  readonly seqLen: number;
+}
+
+/** One experiment. */
+export interface Recipe {
+  /** SPEC of the model. */
+  readonly model: string;
+  readonly method: string;
+  /** Target of nominal bits, such as 3.01: codes have floor(bits), weak columns take the rest. */
+  readonly bits: number;
+  /** Weak columns of each linear, where they do not come from the target. */
+  readonly rank: number | null;
+  /** The method's options, complete. */
+  readonly options: Options;
+  /** Only linears whose name matches are quantized; null: all. A regular expression over "0.self_attn.q_proj". */
+  readonly layers: string | null;
+  /** Only linears whose name matches get weak columns; null: all. */
+  readonly weakLayers: string | null;
+  /** Linears of a block one stage after another, each seeing the ones before quantized. */
+  readonly trueSequential: boolean;
+  readonly calibration: TextRecipe;
+  readonly evaluation: TextRecipe;
+  readonly seed: number;
+}
+
+/** What may be left out of a recipe; the rest has defaults. */
+export type RecipeInput = Partial<Omit<Recipe, "options">> & { readonly options?: Options };
+
+/** Enough of a 512-token window for a small model to be told apart, little enough for a laptop. */
+const DEFAULT_TEXT = { samples: 32, seqLen: 512 };
+
+/**
+ * A whole recipe from what was given: the method's own defaults, checked options, and texts that suit any model.
+ *
+ * @throws LabError for an unknown method or option, or a target that the method cannot meet.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { makeRecipe } from "./recipe.ts";
+ * const r = makeRecipe({ method: "owq", bits: 3.1, options: { damp: "0.02" } });
+ * assert.equal(r.options.damp, 0.02);
+ * assert.throws(() => makeRecipe({ method: "rtn", bits: 3.1 }), /whole bits/);
+ * ```
+ */
+export function makeRecipe(input: RecipeInput): Recipe {
+  const method = findMethod(input.method ?? "owq"), bits = input.bits ?? 3.1, rank = input.rank ?? null;
+  if (!(bits >= 2 && bits < 9)) throw new LabError("input", "bits", `a target of ${bits}`, "Ask for 2 up to 8.99.");
+  if (!method.weakColumns && !Number.isInteger(bits)) {
+    const hint = `Ask for ${Math.floor(bits)} or ${
+      Math.floor(bits) + 1
+    }, or take a method with weak columns, such as owq.`;
+    throw new LabError("input", "bits", `${method.name} stores whole bits a code, not ${bits}`, hint);
+  }
+  if (rank !== null && !method.weakColumns) throw new LabError("input", "rank", `${method.name} keeps no weak columns`);
+  for (const pattern of [input.layers, input.weakLayers]) if (pattern) checkPattern(pattern);
+  return {
+    model: input.model ?? "fixture",
+    method: method.name,
+    bits,
+    rank,
+    options: readOptions(method, input.options ?? {}),
+    layers: input.layers ?? null,
+    weakLayers: input.weakLayers ?? null,
+    trueSequential: input.trueSequential ?? false,
+    calibration: input.calibration ?? { text: "moby-dick", ...DEFAULT_TEXT },
+    evaluation: input.evaluation ?? { text: "sotu", ...DEFAULT_TEXT },
+    seed: input.seed ?? 0,
+  };
+}
+
+function checkPattern(pattern: string): void {
+  try {
+    new RegExp(pattern);
+  } catch (cause) {
+    throw new LabError("input", `pattern "${pattern}"`, (cause as Error).message, "Use a regular expression.", {
+      cause,
+    });
+  }
+}
+
+/** What a recipe means for one linear of a block. */
+export interface LinearPlan {
+  readonly linear: LinearInfo;
+  /** "0.self_attn.q_proj" */
+  readonly name: string;
+  /** False: it stays in float. */
+  readonly quantize: boolean;
+  readonly bits: number;
+  readonly weakColumns: number;
+}
+
+/**
+ * The plan of one block: which of its linears are quantized, and with how many weak columns.
+ *
+ * @param recipe the recipe. @param block its index. @param linears all its linears, in the model's order.
+ * @throws LabError where the target leaves no bits for the codes.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { makeRecipe, planBlock } from "./recipe.ts";
+ * const q = { name: "q", out: 512, in: 512, input: "attention", stage: 0, ratio: 1, bias: false };
+ * const [plan] = planBlock(makeRecipe({ method: "owq", bits: 3.1 }), 2, [q]);
+ * assert.deepEqual([plan.name, plan.bits, plan.weakColumns], ["2.q", 3, 48]);
+ * ```
+ */
+export function planBlock(recipe: Recipe, block: number, linears: readonly LinearInfo[]): LinearPlan[] {
+  const bits = Math.floor(recipe.bits), name = (l: LinearInfo) => `${block}.${l.name}`;
+  const matches = (pattern: string | null, l: LinearInfo) => pattern === null || new RegExp(pattern).test(name(l));
+  const quantized = linears.filter((l) => matches(recipe.layers, l));
+  const withColumns = quantized.filter((l) => matches(recipe.weakLayers, l));
+  const columns = !findMethod(recipe.method).weakColumns
+    ? new Map<string, number>()
+    : recipe.rank !== null
+    ? columnsForRank(withColumns, recipe.rank)
+    : columnsForTarget(withColumns, bits, recipe.bits);
+  return linears.map((linear) => ({
+    linear,
+    name: name(linear),
+    quantize: quantized.includes(linear),
+    bits,
+    weakColumns: columns.get(linear.name) ?? 0,
+  }));
+}
