@@ -15,6 +15,7 @@ import { secondsSince } from "../quant/context.ts";
 import { dequantize } from "../quant/dequantize.ts";
 import { FactorCache } from "../quant/factor.ts";
 import type { QuantizedLayer } from "../quant/layer.ts";
+import { dropFlow, keepFlow, keptFlow } from "./flow.ts";
 import type { Journal, JournalLine } from "./journal.ts";
 import { blockFile, type PackedEntry, packedEntry, packedTensors, readPacked } from "./packed.ts";
 import { type LinearPlan, planBlock, type Recipe } from "./recipe.ts";
@@ -59,14 +60,15 @@ export async function quantizeModel(input: QuantizeInput): Promise<QuantizeResul
   const layers: Record<string, PackedEntry> = {}, seconds: Record<string, number> = {};
   const add = (stage: string, s: number) => seconds[stage] = (seconds[stage] ?? 0) + s;
   if (method.needs.hessian && !calibration) throw new LabError("input", method.name, "needs calibration text");
-  let hidden: Hidden | null = null;
-  if (calibration) hidden = await model.embed(calibration.ids, calibration.windows, calibration.length);
+  const kept = calibration ? await keptFlow(journal.folder, journal.finished.length) : null;
+  let hidden: Hidden | null = kept?.hidden ?? null;
+  if (calibration && !hidden) hidden = await model.embed(calibration.ids, calibration.windows, calibration.length);
   for (let index = 0; index < model.blocks; index++) {
     const report = (what: string) => input.onProgress?.({ what, done: index, total: model.blocks, unit: "blocks" });
     const start = performance.now(), done = journal.finished[index];
     input.signal?.throwIfAborted();
     report("quantizing");
-    if (done && !hidden) {
+    if (done && (!hidden || index < (kept?.block ?? 0))) {
       Object.assign(layers, done.layers);
       continue;
     }
@@ -87,11 +89,13 @@ export async function quantizeModel(input: QuantizeInput): Promise<QuantizeResul
         const forward = performance.now();
         hidden = await block.forward(hidden);
         add("propagate", secondsSince(forward));
+        if (!done) await keepFlow(journal.folder, index + 1, hidden);
       }
     } finally {
       block.close();
     }
   }
+  await dropFlow(journal.folder);
   input.onProgress?.({ what: "quantizing", done: model.blocks, total: model.blocks, unit: "blocks" });
   return { layers, seconds, resumedBlocks: journal.finished.length };
 }
