@@ -212,7 +212,7 @@ function relabel(onProgress: OnProgress | undefined, what: string): OnProgress {
 }
 
 /** What decides the result to the last bit. */
-async function fingerprintOf(x: OpenedExperiment, kernels: Kernels): Promise<Fingerprint> {
+export async function fingerprintOf(x: OpenedExperiment, kernels: Kernels): Promise<Fingerprint> {
   const { evaluation: _, model: __, ...recipe } = x.recipe;
   return {
     "lab version": await labVersion(),

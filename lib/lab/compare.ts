@@ -1,0 +1,70 @@
+// Several experiments side by side: each runs once, finished ones are read back from disk, and all become rows of a table.
+import { join } from "node:path";
+import { sha256Hex } from "../io/digest.ts";
+import { type Fingerprint } from "./journal.ts";
+import { type ExperimentOptions, fingerprintOf, openExperiment, type Report, runExperiment } from "./experiment.ts";
+import { openKernels } from "../kernels/kernels.ts";
+import { labPaths } from "./paths.ts";
+import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
+
+/** One row to compute: a label and what differs from the common recipe. */
+export interface Case extends RecipeInput {
+  readonly label: string;
+}
+
+/** One finished row. */
+export interface Row {
+  readonly label: string;
+  readonly recipe: Recipe;
+  readonly report: Report;
+}
+
+/** How the cases are run. */
+export interface CompareOptions extends Omit<ExperimentOptions, "out" | "resume"> {
+  /** Folder of all runs; out/runs by default. */
+  readonly folder?: string;
+  /** Says which case begins: its index, the number of cases, its label. */
+  readonly onCase?: (index: number, cases: number, label: string) => void;
+}
+
+/**
+ * Runs every case that is not on disk yet and returns the rows in order.
+ *
+ * A case is found again by its recipe and by the hashes of model, texts and version: whatever changed, it runs anew.
+ *
+ * @param common what all cases share. @param cases what differs.
+ * @throws LabError as runExperiment.
+ */
+export async function compare(common: RecipeInput, cases: readonly Case[], o: CompareOptions = {}): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [i, { label, ...differs }] of cases.entries()) {
+    o.onCase?.(i, cases.length, label);
+    const recipe = makeRecipe({ ...common, ...differs });
+    rows.push({ label, recipe, report: await experimentOnce(recipe, o) });
+  }
+  return rows;
+}
+
+/**
+ * The report of a recipe: read back where a finished run of exactly this is on disk, resumed where it was stopped, run
+ * where it is new.
+ */
+export async function experimentOnce(recipe: Recipe, o: CompareOptions = {}): Promise<Report> {
+  const { folder: chosen, onCase: _, ...options } = o, folder = chosen ?? join(labPaths().out, "runs");
+  const fingerprint = await recipeFingerprint(recipe, o),
+    key = { ...fingerprint, evaluation: JSON.stringify(recipe.evaluation) };
+  const name = sha256Hex(new TextEncoder().encode(JSON.stringify(key))).slice(0, 16);
+  const out = join(folder, `${recipe.method}-${recipe.bits}-${name}`);
+  const known = await Deno.readTextFile(join(out, "report.json")).then((t) => JSON.parse(t) as Report, () => null);
+  return known ?? await runExperiment(recipe, { ...options, out, resume: true });
+}
+
+async function recipeFingerprint(recipe: Recipe, o: CompareOptions): Promise<Fingerprint> {
+  const opened = await openExperiment(recipe, o), kernels = await openKernels(o.device ?? "auto");
+  try {
+    return { ...await fingerprintOf(opened, kernels), "evaluation sha256": opened.evaluation.sha256 };
+  } finally {
+    kernels.close();
+    opened.close();
+  }
+}
