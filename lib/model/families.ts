@@ -37,10 +37,11 @@ function linears(s: Sizes, names: TensorNames, t: LinearTraits): LinearInfo[] {
   const row = (name: string, out: number, inputs: number, input: string, stage: number, ratio: number, bias: boolean) =>
     ({ name, out, in: inputs, input, stage, ratio, bias }) satisfies LinearInfo;
   const mlp = names.gate === null ? [names.up] : [names.gate, names.up];
+  const mlpInput = names.norm2 === null ? "attention" : "mlp"; // one norm feeds both
   return [
     ...names.qkv.map((name, i) => row(name, qkvOut[i], s.width, "attention", 0, 1, t.qkvBias)),
     row(names.output, s.width, queries, "output", 1, 1, t.outputBias),
-    ...mlp.map((name) => row(name, s.ffn, s.width, "mlp", 2, t.mlpRatio, t.mlpBias)),
+    ...mlp.map((name) => row(name, s.ffn, s.width, mlpInput, 2, t.mlpRatio, t.mlpBias)),
     row(names.down, s.width, s.ffn, "down", 3, t.mlpRatio, t.mlpBias),
   ];
 }

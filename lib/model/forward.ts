@@ -15,9 +15,9 @@ export type Tables = {
   /** (T, 1, 2, d/2), for rotary models. */
   cos?: np.Array;
   sin?: np.Array;
-  /** (T, S) on T queries and S keys. */
+  /** (T, 1, S) for T queries and S keys. */
   causal: np.Array;
-  /** (K, G, 1, S), for alibi models. */
+  /** (K, 1, G, S), for alibi models. */
   alibi?: np.Array;
 };
 
@@ -29,7 +29,7 @@ export type Tables = {
 export function makeTables(c: ModelConfig, start: number, length: number, window: number | null): Tables {
   const keys = start + length,
     tables: Tables = {
-      causal: np.array(causalBias(length, keys, window), { shape: [length, keys] }),
+      causal: np.array(causalBias(length, keys, window), { shape: [length, 1, keys] }),
     };
   if (c.positions.kind === "rotary") {
     const shape = [length, 1, 2, c.headDim / 2], { cos, sin } = rotaryTables(c.positions, c.headDim, start, length);
@@ -37,7 +37,7 @@ export function makeTables(c: ModelConfig, start: number, length: number, window
     tables.sin = np.array(sin, { shape });
   }
   const alibi = alibiBias(c, keys);
-  if (alibi) tables.alibi = np.array(alibi, { shape: [c.kvHeads, c.heads / c.kvHeads, 1, keys] });
+  if (alibi) tables.alibi = np.array(alibi, { shape: [c.kvHeads, 1, c.heads / c.kvHeads, keys] });
   return tables;
 }
 
@@ -78,7 +78,7 @@ function parts(x: np.Array, from: number, to: number): np.Array {
 /**
  * Queries, keys and values of x (B, T, W), rotated where the model rotates, queries divided by √d.
  *
- * @returns q (B, K, G, T, d), k and v (B, K, T, d).
+ * @returns q (B, K, T, G, d), k and v (B, T, K, d).
  */
 export function queriesKeysValues(c: ModelConfig, p: Params, t: Tables, x: np.Array): [np.Array, np.Array, np.Array] {
   const [b, n] = x.shape, d = c.headDim, group = c.heads / c.kvHeads;
@@ -95,27 +95,24 @@ export function queriesKeysValues(c: ModelConfig, p: Params, t: Tables, x: np.Ar
     v = linear(p, vName, x).reshape([b, n, c.kvHeads, d]);
   }
   q = rotate(t, q).mul(1 / Math.sqrt(d)).reshape([b, n, c.kvHeads, group, d]);
-  return [np.transpose(q, [0, 2, 3, 1, 4]), np.transpose(rotate(t, k), [0, 2, 1, 3]), np.transpose(v, [0, 2, 1, 3])];
+  return [np.transpose(q, [0, 2, 1, 3, 4]), rotate(t, k), v];
 }
 
 /**
  * softmax(q kᵀ + bias) v per head. The query heads of a key head are stacked as rows of one product, so that keys and
  * values are never repeated.
  *
- * @param q (B, K, G, T, d). @param k (B, K, S, d). @param v (B, K, S, d).
+ * @param q (B, K, T, G, d). @param k (B, S, K, d). @param v (B, S, K, d).
  * @returns (B, T, heads·d).
  */
 export function attend(t: Tables, q: np.Array, k: np.Array, v: np.Array): np.Array {
-  const [b, heads, group, n, d] = q.shape, keys = k.shape[2];
-  const product = np.matmul(
-    q.reshape([b * heads, group * n, d]),
-    np.transpose(k.reshape([b * heads, keys, d]), [0, 2, 1]),
-  );
-  let scores = product.reshape([b, heads, group, n, keys]).add(t.causal.ref);
+  const [b, heads, n, group, d] = q.shape, keys = k.shape[1];
+  const product = np.matmul(q.reshape([b, heads, n * group, d]), np.transpose(k, [0, 2, 3, 1]));
+  let scores = product.reshape([b, heads, n, group, keys]).add(t.causal.ref);
   if (t.alibi) scores = scores.add(t.alibi.ref);
-  const shares = nn.softmax(scores, -1).reshape([b * heads, group * n, keys]);
-  const mixed = np.matmul(shares, v.reshape([b * heads, keys, d])).reshape([b, heads, group, n, d]);
-  return np.transpose(mixed, [0, 3, 1, 2, 4]).reshape([b, n, heads * group * d]);
+  const shares = nn.softmax(scores, -1).reshape([b, heads, n * group, keys]);
+  const mixed = np.matmul(shares, np.transpose(v, [0, 2, 1, 3])).reshape([b, heads, n, group, d]);
+  return np.transpose(mixed, [0, 2, 1, 3, 4]).reshape([b, n, heads * group * d]);
 }
 
 /** The MLP's activation, element by element. */
