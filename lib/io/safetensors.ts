@@ -191,7 +191,8 @@ function parseEntry(
   if (base + end > size) {
     return fail(`data_offsets ${of} end at ${end}, the file holds ${size - base} bytes of tensors`);
   }
-  const claim = `tensor ${JSON.stringify(name)} ${word} [${shape.join(", ")}]`;
+  const dims = shape.slice(0, 8).join(", ") + (shape.length > 8 ? ", …" : "");
+  const claim = `tensor ${JSON.stringify(name)} ${word} [${dims}]`;
   let bytes = dtype.size;
   for (const d of shape) {
     bytes *= d; // exact up to the check, whatever the next factor
