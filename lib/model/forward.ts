@@ -22,15 +22,19 @@ export type Tables = {
 };
 
 /**
- * Tables for `length` queries from position `start`, which see all positions before them too.
+ * Tables for `length` queries from position `start` over `keys` positions.
  *
  * @param window the block's sliding window, or null.
  */
-export function makeTables(c: ModelConfig, start: number, length: number, window: number | null): Tables {
-  const keys = start + length,
-    tables: Tables = {
-      causal: np.array(causalBias(length, keys, window), { shape: [length, 1, keys] }),
-    };
+export function makeTables(
+  c: ModelConfig,
+  start: number,
+  length: number,
+  window: number | null,
+  keys = start + length,
+): Tables {
+  const causal = np.array(causalBias(start, length, keys, window), { shape: [length, 1, keys] });
+  const tables: Tables = { causal };
   if (c.positions.kind === "rotary") {
     const shape = [length, 1, 2, c.headDim / 2], { cos, sin } = rotaryTables(c.positions, c.headDim, start, length);
     tables.cos = np.array(cos, { shape });

@@ -77,6 +77,7 @@ export class HeadScorer {
   readonly #c: ModelConfig;
   readonly #params: Params;
   readonly #table: Floats;
+  readonly #held = new Map<number, np.Array>();
   readonly #finish: ((p: Params, x: np.Array) => np.Array) & { dispose(): void };
 
   private constructor(c: ModelConfig, params: Params, table: Floats) {
@@ -105,8 +106,16 @@ export class HeadScorer {
 
   /** Rows [from, to) of the head. */
   #rows(from: number, to: number): np.Array {
-    const e = this.#c.embedWidth;
-    return np.array(this.#table.subarray(from * e, to * e), { shape: [to - from, e] });
+    const e = this.#c.embedWidth, held = this.#held.get(from);
+    return held?.ref ?? np.array(this.#table.subarray(from * e, to * e), { shape: [to - from, e] });
+  }
+
+  /** Keeps the whole head uploaded, for one token after another. */
+  hold(): void {
+    const { vocab } = this.#c;
+    for (let from = 0; from < vocab; from += vocabAtOnce) {
+      if (!this.#held.has(from)) this.#held.set(from, this.#rows(from, Math.min(vocab, from + vocabAtOnce)));
+    }
   }
 
   /**
@@ -161,5 +170,7 @@ export class HeadScorer {
   close(): void {
     this.#finish.dispose();
     tree.dispose(this.#params);
+    for (const rows of this.#held.values()) rows.dispose();
+    this.#held.clear();
   }
 }

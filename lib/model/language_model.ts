@@ -6,6 +6,7 @@ import { firstNonFinite, requireFinite } from "../io/finite.ts";
 import type { TensorSource } from "../io/source.ts";
 import type { Floats, Matrix, Tensor } from "../io/tensor.ts";
 import type { LinearInfo, ModelConfig, RawConfig } from "./config.ts";
+import { CachedDecoder, type Decoder, type DecoderOptions } from "./decode.ts";
 import { modelConfig } from "./families.ts";
 import { blockPrefix, blockShapes, makeTables, parameterShapes, type Params, type Tables } from "./forward.ts";
 import { GramSum } from "./gram.ts";
@@ -66,8 +67,10 @@ export interface LanguageModel {
   openBlock(index: number): Promise<Block>;
   /** Negative log-likelihoods in nats, (windows, length − 1): entry t is that of token t + 1 given the tokens up to t. */
   scoreHidden(h: Hidden, ids: Int32Array, onWindow?: OnWindow): Promise<Floats>;
-  /** Logits (windows·length, vocab) of a few windows: for parity and generation. */
+  /** Logits (windows·length, vocab) of a few windows. */
   logits(h: Hidden): Promise<Matrix>;
+  /** All blocks in memory and a key-value cache, to write text token by token. */
+  openDecoder(o: DecoderOptions): Promise<Decoder>;
   close(): void;
 }
 
@@ -202,6 +205,26 @@ class StreamedModel implements LanguageModel {
     return await (await this.#scorer()).logits(h);
   }
 
+  async openDecoder(o: DecoderOptions): Promise<Decoder> {
+    this.#checkLength(o.capacity);
+    CachedDecoder.checkMemory(this.label, this.config, o.capacity);
+    const blocks: Params[] = [], head = await this.#scorer();
+    for (let i = 0; i < this.blocks; i++) {
+      const block = await this.openBlock(i) as LoadedBlock;
+      await o.prepare?.(block);
+      blocks.push(block.take());
+      o.onProgress?.({ what: "loading the model", done: i + 1, total: this.blocks, unit: "blocks" });
+    }
+    head.hold();
+    return new CachedDecoder(this.config, this.stages, blocks, o.capacity, {
+      embed: async (ids, start) => {
+        await this.embed(ids, 1, ids.length); // checks the ids
+        return await embedOnHost(this.config, (name) => this.#keep(name), ids, ids.length, start);
+      },
+      logits: (h) => head.logits({ data: h }),
+    });
+  }
+
   close() {
     this.stages.close();
     for (const tables of this.#tables.values()) tree.dispose(tables);
@@ -248,6 +271,14 @@ class LoadedBlock implements Block {
   #uploaded(): Params {
     for (const [name, t] of this.#tensors) this.#params[name] ??= np.array(t.data, { shape: [...t.shape] });
     return this.#params;
+  }
+
+  /** Gives the uploaded weights away and closes the block. */
+  take(): Params {
+    const params = this.#uploaded();
+    this.#params = {};
+    this.close();
+    return params;
   }
 
   /** Runs the block over batches of windows, two of them under way at a time; `finish` gets each batch's output. */

@@ -69,15 +69,16 @@ export function alibiSlopes(heads: number): Floats {
 }
 
 /**
- * What to add to the scores of `queries` positions, the last of `keys`: 0 where the query may look, else `masked`.
+ * What to add to the scores of the queries at positions start … start + queries − 1 over keys at 0 … keys − 1: 0 where
+ * the query may look, else `masked`.
  *
  * @param window how many tokens back a query sees, itself included; null: all.
  * @returns (queries, keys).
  */
-export function causalBias(queries: number, keys: number, window: number | null): Floats {
+export function causalBias(start: number, queries: number, keys: number, window: number | null): Floats {
   const bias = new Float32Array(queries * keys);
   for (let i = 0; i < queries; i++) {
-    const position = keys - queries + i, first = window === null ? 0 : Math.max(0, position - window + 1);
+    const position = start + i, first = window === null ? 0 : Math.max(0, position - window + 1);
     bias.fill(masked, i * keys, i * keys + first);
     bias.fill(masked, i * keys + position + 1, (i + 1) * keys);
   }

@@ -115,6 +115,7 @@ export function compileStages(c: ModelConfig): Stages {
  * Runs one block in stages: x (B, T, W) → (B, T, W).
  *
  * @param tap is shown what each input of linears is (see LinearInfo.input), borrowed; true stops the block there.
+ * @param mix attention over something else than the window itself: a cache.
  * @returns null where it was stopped.
  */
 export function runBlock(
@@ -124,13 +125,14 @@ export function runBlock(
   t: Tables,
   x: np.Array,
   tap: (input: string, x: np.Array) => boolean = () => false,
+  mix = (q: np.Array, k: np.Array, v: np.Array) => s.attend(t, q, k, v),
 ): np.Array | null {
   const { names } = c, held: np.Array[] = [x];
   const keep = (a: np.Array) => (held.push(a), a);
   try {
     const y = c.normAfter ? x : keep(s.norm(names.norm1, p, x.ref));
     if (tap("attention", y)) return null;
-    const a = keep(s.attend(t, ...s.queriesKeysValues(p, t, y.ref)));
+    const a = keep(mix(...s.queriesKeysValues(p, t, y.ref)));
     if (tap("output", a)) return null;
     let h = keep(s.addLinear(names.output, p, a.ref, (c.residualAfterNorm ? y : x).ref));
     if (c.normAfter) h = keep(s.norm(names.norm1, p, h.ref));
