@@ -18,7 +18,11 @@ export interface GgufModel {
   readonly note: string;
 }
 
-type RowOrder = Int32Array<ArrayBuffer>; // row of the file for each row of Hugging Face
+/** The row of the file for each of `rows` rows of Hugging Face; made only once the tensor is known to have that many. */
+interface RowOrder {
+  readonly rows: number;
+  make(): Int32Array<ArrayBuffer>;
+}
 
 interface Architecture {
   readonly prefix: string; // of blocks: prefix.N.
@@ -72,7 +76,9 @@ class Metadata {
     return this.integer("attention.head_count");
   }
   get kvHeads(): number {
-    return this.integer("attention.head_count_kv", this.heads);
+    const kv = this.integer("attention.head_count_kv", this.heads);
+    if (this.heads % kv !== 0) throw this.error(`${this.heads} query heads do not share ${kv} key heads evenly`);
+    return kv;
   }
   get headDim(): number {
     const width = this.integer("embedding_length"), even = width / this.heads;
@@ -80,7 +86,7 @@ class Metadata {
       ? this.integer("attention.key_length")
       : this.integer("rope.dimension_count", even);
     const value = this.integer("attention.value_length", key), turned = this.integer("rope.dimension_count", key);
-    if (value !== key || turned !== key) {
+    if (value !== key || turned !== key || key % 2 !== 0) {
       throw this.error(
         `heads of ${key} with values of ${value} and ${turned} rotated dimensions are not supported`,
         "",
@@ -136,27 +142,36 @@ function shortest(value: number): number {
 
 /** Rows 2i + j of each head (neighbouring pairs) back to rows j · half + i (halves). */
 function pairsToHalves(heads: number, headDim: number): RowOrder {
-  const order = new Int32Array(heads * headDim), half = headDim / 2;
-  for (let h = 0; h < heads; h++) {
-    for (let i = 0; i < half; i++) {
-      for (let j = 0; j < 2; j++) order[h * headDim + j * half + i] = h * headDim + 2 * i + j;
+  const rows = heads * headDim, half = headDim / 2;
+  const make = () => {
+    const order = new Int32Array(rows);
+    for (let start = 0; start < rows; start += headDim) {
+      for (let i = 0; i < half; i++) {
+        for (let j = 0; j < 2; j++) order[start + j * half + i] = start + 2 * i + j;
+      }
     }
-  }
-  return order;
+    return order;
+  };
+  return { rows, make };
 }
 
 /** All queries, all keys, all values back to: for each key head its queries, its key, its value. */
 function interleaveHeads(heads: number, kvHeads: number, headDim: number): RowOrder {
-  const order: number[] = [], share = heads / kvHeads;
-  const push = (head: number) => {
-    for (let i = 0; i < headDim; i++) order.push(head * headDim + i);
+  const rows = (heads + 2 * kvHeads) * headDim, share = heads / kvHeads;
+  const make = () => {
+    const order = new Int32Array(rows);
+    let at = 0;
+    const push = (head: number) => {
+      for (let i = 0; i < headDim; i++) order[at++] = head * headDim + i;
+    };
+    for (let g = 0; g < kvHeads; g++) {
+      for (let i = 0; i < share; i++) push(g * share + i);
+      push(heads + g);
+      push(heads + kvHeads + g);
+    }
+    return order;
   };
-  for (let g = 0; g < kvHeads; g++) {
-    for (let i = 0; i < share; i++) push(g * share + i);
-    push(heads + g);
-    push(heads + kvHeads + g);
-  }
-  return Int32Array.from(order);
+  return { rows, make };
 }
 
 const LLAMA_NAMES = {
@@ -287,7 +302,7 @@ function architectureOf(m: Metadata): Architecture {
 interface Renamed {
   readonly original: string;
   readonly info: TensorInfo;
-  readonly order: RowOrder | null;
+  readonly order: Int32Array<ArrayBuffer> | null;
 }
 
 const ROPE_FACTORS = "rope_freqs.weight";
@@ -304,10 +319,10 @@ function renameAll(m: Metadata, arch: Architecture): Map<string, Renamed> {
     }
     const name = `${block === undefined ? "" : `${arch.prefix}.${block}.`}${table[stem]}.${kind}`;
     const order = block === undefined ? null : arch.order(stem, m);
-    if (order && (info.shape[0] !== order.length || info.bytes % order.length !== 0)) {
-      throw m.error(`tensor "${original}" has ${info.shape[0]} rows, its heads have ${order.length}`);
+    if (order && (info.shape[0] !== order.rows || info.bytes % order.rows !== 0)) {
+      throw m.error(`tensor "${original}" has ${info.shape[0]} rows, its heads have ${order.rows}`);
     }
-    renamed.set(name, { original, info: { ...info, name }, order });
+    renamed.set(name, { original, info: { ...info, name }, order: order?.make() ?? null });
   }
   return renamed;
 }
@@ -342,7 +357,7 @@ async function ropeFactors(m: Metadata, headDim: number): Promise<Record<string,
 }
 
 /** Rows of `bytes` in the given order. */
-function reorder(bytes: Uint8Array<ArrayBuffer>, order: RowOrder): Uint8Array<ArrayBuffer> {
+function reorder(bytes: Uint8Array<ArrayBuffer>, order: Int32Array): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(bytes.length), row = bytes.length / order.length;
   for (let r = 0; r < order.length; r++) out.set(bytes.subarray(order[r] * row, (order[r] + 1) * row), r * row);
   return out;
