@@ -128,7 +128,11 @@ export function bundleOf(item: Showable): MimeBundle {
         [PLOTLY_MIME]: {
           data: item.data,
           layout: item.layout,
-          config: { responsive: true, displaylogo: false },
+          config: {
+            responsive: true,
+            displaylogo: false,
+            modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+          },
         },
         "text/html":
           `<p><strong>${

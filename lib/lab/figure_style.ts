@@ -127,7 +127,7 @@ export function houseLayout(o: FigureOptions, names: readonly string[]): Record<
       y: 1,
       yref: "container",
       yanchor: "top",
-      pad: { l: 8, t: 8 },
+      pad: { l: 8, t: 8 + (title.length - 1) * LINE / 2 }, // plotly centres several lines on the first one's place
     },
     font: { family: FONT, size: 13, color: INK },
     height: top + plot + axis + legend,

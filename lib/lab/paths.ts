@@ -37,16 +37,16 @@ export function labPaths(root: string = fileURLToPath(new URL("../..", import.me
 }
 
 /**
- * A path as people like to read it: relative to the working folder where it lies inside it.
+ * A path as people like to read it: relative to the clone where it lies inside it.
  *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { shortPath } from "./paths.ts";
- * assert.equal(shortPath(`${Deno.cwd()}/out/03.html`), "out/03.html");
+ * import { labPaths, shortPath } from "./paths.ts";
+ * assert.equal(shortPath(`${labPaths().root}/out/03.html`), "out/03.html");
  * ```
  */
 export function shortPath(path: string): string {
-  const short = relative(Deno.cwd(), path);
+  const short = relative(labPaths().root, path);
   return short === "" ? "." : short.startsWith("..") ? path : short;
 }

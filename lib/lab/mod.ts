@@ -1,0 +1,8 @@
+// What notebooks import: one line gives a cell everything it calls.
+export { markdown, show } from "./display.ts";
+export { barFigure, type Figure, heatmapFigure, histogramFigure, lineFigure, scatterFigure } from "./figure.ts";
+export { formatNumber, formatSeconds } from "./format.ts";
+export { progress } from "./progress.ts";
+export { exact, relative, timing } from "./record.ts";
+export { type NotebookSession, startNotebook } from "./session.ts";
+export { type Table, table } from "./table.ts";
