@@ -1,6 +1,7 @@
 // Several experiments side by side: each runs once, finished ones are read back from disk, and all become rows of a table.
 import { join } from "node:path";
 import { sha256Hex } from "../io/digest.ts";
+import { LabError } from "../io/errors.ts";
 import { type Fingerprint } from "./journal.ts";
 import { type ExperimentOptions, fingerprintOf, openExperiment, type Report, runExperiment } from "./experiment.ts";
 import { openKernels } from "../kernels/kernels.ts";
@@ -67,4 +68,39 @@ async function recipeFingerprint(recipe: Recipe, o: CompareOptions): Promise<Fin
     kernels.close();
     opened.close();
   }
+}
+
+/** What the rows of the end-to-end comparison share. */
+export function comparisonRecipe(
+  model: string,
+  o: { calib: string; evaluation: string; samples: number; seqLen: number; seed: number },
+): RecipeInput {
+  const text = { samples: o.samples, seqLen: o.seqLen };
+  return { model, calibration: { text: o.calib, ...text }, evaluation: { text: o.evaluation, ...text }, seed: o.seed };
+}
+
+/**
+ * Its cases: RTN and OPTQ at whole bits, OWQ at its targets.
+ *
+ * @param bits numbers with spaces between them, such as "3 4". @param targets likewise, such as "3.01 3.1".
+ * @throws LabError for anything that is not a number.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { comparisonCases } from "./compare.ts";
+ * assert.deepEqual(comparisonCases("3", "3.1").map((c) => c.label), ["RTN 3", "OPTQ 3", "OWQ 3.1"]);
+ * ```
+ */
+export function comparisonCases(bits: string, targets: string): Case[] {
+  const numbers = (text: string) =>
+    text.split(/\s+/).filter(Boolean).map((word) => {
+      const value = Number(word);
+      if (!Number.isFinite(value)) throw new LabError("input", "bits", `"${word}" is not a number`, 'Such as "3 4".');
+      return value;
+    });
+  const row = (method: string, b: number) => ({ label: `${method.toUpperCase()} ${b}`, method, bits: b });
+  return [
+    ...numbers(bits).flatMap((b) => [row("rtn", b), row("optq", b)]),
+    ...numbers(targets).map((b) => row("owq", b)),
+  ];
 }

@@ -10,6 +10,7 @@ import { openWindows, type TextWindows } from "../io/windows.ts";
 import { type Kernels, openKernels } from "../kernels/kernels.ts";
 import { findMethod } from "../methods/table.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
+import { estimateMemory, type MemoryEstimate } from "../model/memory.ts";
 import { perplexity } from "../model/perplexity.ts";
 import { addBits, storageOf, type StoredBits } from "../quant/budget.ts";
 import { secondsSince } from "../quant/context.ts";
@@ -116,6 +117,16 @@ export interface OpenedExperiment {
   close(): void;
 }
 
+/** How much memory the experiment will take at its peak. */
+export function memoryOf(x: OpenedExperiment): MemoryEstimate {
+  const most = (f: (w: TextWindows) => number) => Math.max(f(x.evaluation), x.calibration ? f(x.calibration) : 0);
+  return estimateMemory(x.model.config, {
+    windows: most((w) => w.windows),
+    length: most((w) => w.length),
+    quantize: x.calibration !== null,
+  });
+}
+
 /** Opens the model and the texts of a recipe; nothing is quantized yet. */
 export async function openExperiment(
   recipe: Recipe,
@@ -157,6 +168,7 @@ export async function runExperiment(recipe: Recipe, o: ExperimentOptions): Promi
   const kernels = await openKernels(o.device ?? "auto");
   try {
     o.onLine?.(`kernels on ${kernels.description}`);
+    o.onLine?.(`memory: ${memoryOf(opened).sentence}`);
     const { files, model, calibration, evaluation, plan } = opened;
     const fingerprint = await fingerprintOf(opened, kernels);
     seconds.load = secondsSince(begun);

@@ -1,8 +1,8 @@
 // --model SPEC for everything the lab can load: the files of lib/io, and folders that the lab itself packed.
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { LabError } from "../io/errors.ts";
-import { openModel } from "../io/open_model.ts";
-import type { ModelFiles } from "../io/open_model.ts";
+import { companionTexts, folderTokenizer, readConfig } from "../io/model_folder.ts";
+import { type ModelFiles, openModel } from "../io/open_model.ts";
 import { openSafetensors, type SafetensorsFile } from "../io/safetensors.ts";
 import type { TensorInfo, TensorSource } from "../io/source.ts";
 import { dequantize } from "../quant/dequantize.ts";
@@ -43,20 +43,17 @@ export async function readPackedIndex(folder: string): Promise<PackedIndex> {
 
 async function openPacked(folder: string): Promise<ModelFiles> {
   const index = await readPackedIndex(folder), rest = openSafetensors(join(folder, "rest.safetensors"));
-  const base = await openModelFolder(folder);
   const { method, bits } = index.recipe as { method: string; bits: number };
   return {
-    ...base,
     spec: folder,
     label: `${index.model} ${method} ${bits}`,
+    config: await readConfig(folder),
     source: packedSource(folder, index, rest),
+    tokenizer: () => folderTokenizer(folder),
+    companions: () => companionTexts(folder),
+    folder,
     note: [index.note, `quantized by ${method} at ${bits} bits`].filter(Boolean).join("; "),
   };
-}
-
-/** config.json and the tokenizer of a folder, through the same door as any other folder. */
-async function openModelFolder(folder: string): Promise<ModelFiles> {
-  return await openModel(resolve(folder));
 }
 
 /** A source whose linears are dequantized on reading; block files are opened once each. */

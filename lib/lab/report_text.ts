@@ -1,16 +1,14 @@
 // Plans and reports as lines for people.
 import type { OpenedExperiment, Report } from "./experiment.ts";
+import type { MemoryEstimate } from "../model/memory.ts";
+import { formatSeconds } from "./format.ts";
 import type { LinearPlan } from "./recipe.ts";
-
-/** Memory as lib/model estimates it. */
-interface Memory {
-  readonly sentence: string;
-}
+import type { TimeEstimate } from "./time_estimate.ts";
 
 /**
- * A dry run in lines: columns by linear, nominal and stored bits, memory.
+ * A dry run in lines: columns by linear, nominal and stored bits, memory, time.
  */
-export function describePlan(x: OpenedExperiment, memory: Memory): string {
+export function describePlan(x: OpenedExperiment, memory: MemoryEstimate, time: TimeEstimate): string {
   const { plan, recipe, files, calibration, evaluation } = x, { stored } = plan;
   const first = plan.blocks.find((b) => b.some((p) => p.quantize)) ?? [];
   const row = (p: LinearPlan) =>
@@ -30,7 +28,9 @@ export function describePlan(x: OpenedExperiment, memory: Memory): string {
       calibration ? `${calibration.windows} windows of ${calibration.length} tokens, ${calibration.label}` : "none"
     }`,
     `evaluation: ${evaluation.windows} windows of ${evaluation.length} tokens, ${evaluation.label}`,
-    memory.sentence,
+    `memory: ${memory.sentence}`,
+    `time: about ${formatSeconds(time.total)} (calibration ${formatSeconds(time.calibrate)}, ` +
+    `quantization ${formatSeconds(time.quantize)}, evaluation ${formatSeconds(time.evaluate)})`,
   ].join("\n");
 }
 

@@ -33,7 +33,9 @@ export async function saveFolder(spec: string, folder: string): Promise<void> {
   try {
     await ensureWritableFolder(folder);
     const names = [...files.source.tensors.keys()];
-    await writeSafetensors(join(folder, "model.safetensors"), names.map((n) => asStored(files.source, n)), { format: "pt" });
+    await writeSafetensors(join(folder, "model.safetensors"), names.map((n) => asStored(files.source, n)), {
+      format: "pt",
+    });
     await writeCompanions(folder, files);
   } finally {
     files.source.close();

@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import { LabError } from "../../io/errors.ts";
-import { memoryEstimate } from "../../model/memory.ts";
+import { openKernels } from "../../kernels/kernels.ts";
 import { runCommand } from "../command.ts";
-import { openExperiment, type Report, runExperiment } from "../experiment.ts";
+import { memoryOf, openExperiment, type Report, runExperiment } from "../experiment.ts";
 import { describePlan, describeReport } from "../report_text.ts";
 import { labPaths } from "../paths.ts";
 import { progress } from "../progress.ts";
 import { makeRecipe, type Recipe } from "../recipe.ts";
 import { saveFolder } from "../save.ts";
+import { estimateTime } from "../time_estimate.ts";
 import { device, DEVICES, number, settings, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
 
 const INFO = {
@@ -52,7 +53,7 @@ export function main(args: readonly string[]): Promise<never> {
     });
     const save = input.text("save");
     if (save !== undefined && save !== "hf") throw new LabError("input", "--save", `"${save}"`, "It takes hf.");
-    if (input.on("dry-run")) return await dryRun(recipe, json);
+    if (input.on("dry-run")) return await dryRun(recipe, device(input.text("device")), json);
     const out = input.text("out") ?? join(labPaths().out, "runs", runName(recipe));
     const bar = progress("quantizing", { total: 0, unit: "blocks" });
     const stop = new AbortController();
@@ -92,19 +93,17 @@ function printReport(report: Report, out: string, json: boolean): void {
   else console.log(`${describeReport(report)}\n\nreport and packed model: ${out}`);
 }
 
-async function dryRun(recipe: Recipe, json: boolean): Promise<void> {
-  const x = await openExperiment(recipe);
+async function dryRun(recipe: Recipe, where: "auto" | "gpu" | "cpu", json: boolean): Promise<void> {
+  const x = await openExperiment(recipe), kernels = await openKernels(where);
   try {
-    const memory = memoryEstimate(x.model, {
-      windows: Math.max(x.calibration?.windows ?? 0, x.evaluation.windows),
-      length: Math.max(x.calibration?.length ?? 0, x.evaluation.length),
-    });
+    const memory = memoryOf(x), time = await estimateTime(x, kernels);
     if (json) {
       const { blocks, ...plan } = x.plan;
       const layers = blocks.flat().map(({ linear, ...p }) => ({ ...p, out: linear.out, in: linear.in }));
-      console.log(JSON.stringify({ recipe, ...plan, layers, memory }));
-    } else console.log(await describePlan(x, memory));
+      console.log(JSON.stringify({ recipe, ...plan, layers, memory, seconds: time }));
+    } else console.log(describePlan(x, memory, time));
   } finally {
+    kernels.close();
     x.close();
   }
 }

@@ -1,0 +1,169 @@
+// The layers of a float model one after another, each with its weights and the second moment of what flows into it:
+// what notebooks look at before (and without) quantizing a whole model.
+import { LabError } from "../io/errors.ts";
+import type { ModelFiles } from "../io/open_model.ts";
+import type { OnProgress } from "../io/progress.ts";
+import type { Matrix } from "../io/tensor.ts";
+import type { TextTokenizer } from "../io/text_tokenizer.ts";
+import { openWindows, type TextWindows } from "../io/windows.ts";
+import type { LinearInfo } from "../model/config.ts";
+import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
+import type { TokenWindows } from "../model/perplexity.ts";
+import type { LayerProblem } from "../quant/layer.ts";
+import { resolveModel } from "./open.ts";
+
+/** One linear layer of a float model; every method of the lab takes it as it is. */
+export interface StudyLayer extends LayerProblem {
+  readonly block: number;
+  readonly linear: LinearInfo;
+  /** H (in, in) = 2/n · Σ XᵀX over n windows of the float model. */
+  readonly hessian: Matrix;
+  /** Tokens of a window: the mean square of input channel j is H_jj / (2 · windowLength). */
+  readonly windowLength: number;
+}
+
+/** How much of which text. */
+export interface StudyText {
+  /** TEXT as on the command line. */
+  readonly text: string;
+  /** Windows; 0 means all there are. */
+  readonly samples: number;
+  /** Tokens of a window. */
+  readonly seqLen: number;
+}
+
+/** What a study is opened with: the calibration text, and the seed of its windows. */
+export interface StudyOptions extends StudyText {
+  readonly seed: number;
+  /** A local copy of a text that otherwise comes from the hub. */
+  readonly localCopy?: string;
+  readonly onProgress?: OnProgress;
+}
+
+/** A model with its calibration windows. Call `close` when done. */
+export interface LayerStudy {
+  readonly files: ModelFiles;
+  readonly model: LanguageModel;
+  readonly tokenizer: TextTokenizer | null;
+  /** The calibration windows. */
+  readonly windows: TextWindows;
+  /** Layers whose name ("5.self_attn.k_proj") matches, in the model's order; see {@link studyLayers}. */
+  layers(pattern?: string, onProgress?: OnProgress): AsyncGenerator<StudyLayer>;
+  /** The same, all held in memory: for a handful of layers. */
+  collect(pattern?: string, onProgress?: OnProgress): Promise<StudyLayer[]>;
+  /** Windows of a text that measures: its held-out part or test split. */
+  evaluation(text: StudyText): Promise<TextWindows>;
+  close(): void;
+}
+
+/**
+ * Opens a model and its calibration text.
+ *
+ * @param spec a SPEC of a model. @param o the text and how much of it.
+ * @throws LabError as resolveModel, openLanguageModel and openWindows do.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openStudy } from "./layer_study.ts";
+ * const study = await openStudy("fixture", { text: "moby-dick", samples: 1, seqLen: 64, seed: 0 });
+ * const [layer] = await study.collect("^0.self_attn.q_proj$");
+ * assert.equal(layer.hessian.rows, layer.weight.cols);
+ * study.close();
+ * ```
+ */
+export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStudy> {
+  const files = await resolveModel(spec, o.onProgress ? { onProgress: o.onProgress } : {});
+  try {
+    const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
+    const open = (t: StudyText, purpose: "calibration" | "evaluation") =>
+      openWindows(t.text, {
+        tokenizer,
+        samples: t.samples,
+        seqLen: t.seqLen,
+        seed: o.seed,
+        purpose,
+        ...(o.localCopy ? { localCopy: o.localCopy } : {}),
+      });
+    const windows = await open(o, "calibration");
+    const layers = (pattern?: string, onProgress?: OnProgress) =>
+      studyLayers(model, windows, { ...(pattern ? { pattern } : {}), ...(onProgress ? { onProgress } : {}) }, o.seed);
+    return {
+      files,
+      model,
+      tokenizer,
+      windows,
+      layers,
+      collect: (pattern, onProgress) => Array.fromAsync(layers(pattern, onProgress)),
+      evaluation: (t) => open(t, "evaluation"),
+      close: () => {
+        model.close();
+        files.source.close();
+      },
+    };
+  } catch (e) {
+    files.source.close();
+    throw e;
+  }
+}
+
+/**
+ * Goes through a float model once and hands out its layers: embeddings in, per block the second moments of the inputs that
+ * are wanted, then on to the next block. It stops after the last block with a match.
+ *
+ * @param model the float model. @param windows (windows·length) token ids.
+ * @param o.pattern a regular expression over "5.self_attn.k_proj"; all layers without it.
+ * @param seed goes into each layer, for the methods that draw at random.
+ * @throws LabError "input" for a pattern that is no regular expression or matches nothing.
+ */
+export async function* studyLayers(
+  model: LanguageModel,
+  windows: TokenWindows,
+  o: { readonly pattern?: string; readonly onProgress?: OnProgress } = {},
+  seed = 0,
+): AsyncGenerator<StudyLayer> {
+  const wanted = matchingLinears(model, o.pattern), last = Math.max(...wanted.keys());
+  let hidden = await model.embed(windows.ids, windows.windows, windows.length);
+  for (let index = 0; index <= last; index++) {
+    o.onProgress?.({ what: "reading layers", done: index, total: last + 1, unit: "blocks" });
+    const block = await model.openBlock(index), linears = wanted.get(index) ?? [];
+    try {
+      const grams = linears.length > 0
+        ? await block.gram(hidden, [...new Set(linears.map((l) => l.input))])
+        : new Map<string, Matrix>();
+      for (const linear of linears) {
+        yield {
+          name: `${index}.${linear.name}`,
+          block: index,
+          linear,
+          weight: block.weight(linear.name),
+          hessian: grams.get(linear.input)!,
+          windowLength: windows.length,
+          seed,
+        };
+      }
+      if (index < last) hidden = await block.forward(hidden);
+    } finally {
+      block.close();
+    }
+  }
+  o.onProgress?.({ what: "reading layers", done: last + 1, total: last + 1, unit: "blocks" });
+}
+
+/** The linears that match, by block. */
+function matchingLinears(model: LanguageModel, pattern = ""): Map<number, LinearInfo[]> {
+  let expression: RegExp;
+  try {
+    expression = new RegExp(pattern);
+  } catch (cause) {
+    const hint = "It is a regular expression, such as ^0. or q_proj$.";
+    throw new LabError("input", "layers", `"${pattern}": ${(cause as Error).message}`, hint, { cause });
+  }
+  const found = new Map<number, LinearInfo[]>();
+  for (let b = 0; b < model.blocks; b++) {
+    const linears = model.linears(b).filter((l) => expression.test(`${b}.${l.name}`));
+    if (linears.length > 0) found.set(b, linears);
+  }
+  if (found.size > 0) return found;
+  const names = model.linears(0).map((l) => `0.${l.name}`).join(", ");
+  throw new LabError("input", "layers", `"${pattern}" matches no layer`, `Block 0 of ${model.blocks} has ${names}.`);
+}
