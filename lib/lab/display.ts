@@ -85,7 +85,7 @@ function kernelScreen(): Screen {
  */
 export async function show(item: Showable, screen: Screen = openScreen()): Promise<void> {
   await screen.put(bundleOf(item));
-  if (item.kind !== "markdown" && item.caption !== "" && !(item.kind === "table" && screen.kind === "notebook")) {
+  if (item.kind !== "markdown" && item.caption !== "") {
     await screen.put({ "text/markdown": `*${escapeMarkdown(item.caption)}*`, "text/plain": item.caption });
   }
   await screen.drain();

@@ -57,12 +57,11 @@ export function tableText(t: Table): string {
   return lines.join("\n");
 }
 
-/** A table as HTML; every text is escaped. */
+/** A table as HTML, without the caption; every text is escaped. */
 export function tableHtml(t: Table): string {
   const cell = (tag: string, text: string, c: number) =>
     `<${tag} style="text-align:${isNumeric(t, c) ? "right" : "left"}">${escapeHtml(text)}</${tag}>`;
   const head = t.columns.map((text, c) => cell("th", text, c)).join("");
   const body = t.rows.map((r) => `<tr>${r.map((v, c) => cell("td", cellText(v), c)).join("")}</tr>`).join("\n");
-  const caption = t.caption ? `<caption>${escapeHtml(t.caption)}</caption>` : "";
-  return `<table>${caption}<thead><tr>${head}</tr></thead>\n<tbody>\n${body}\n</tbody></table>`;
+  return `<table><thead><tr>${head}</tr></thead>\n<tbody>\n${body}\n</tbody></table>`;
 }
