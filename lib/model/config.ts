@@ -9,8 +9,8 @@ export type Positions =
   | { readonly kind: "rotary"; readonly theta: number; readonly scaling: RotaryScaling | null }
   /** A table of learned vectors; position t reads row t + offset. */
   | { readonly kind: "learned"; readonly offset: number }
-  /** A bias −slope·distance on the scores; `scaled` where the family divides it by √headDim together with them. */
-  | { readonly kind: "alibi"; readonly scaled: boolean };
+  /** A bias −slope·distance on the scores; Falcon divides it by √headDim like them, and computes it in bfloat16. */
+  | { readonly kind: "alibi"; readonly scaled: boolean; readonly bfloat16: boolean };
 
 /** How rotary frequencies are stretched for contexts longer than the model was first trained on. */
 export type RotaryScaling =

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { LabError } from "../io/errors.ts";
 import { openSafetensors } from "../io/safetensors.ts";
 import { openShardedSafetensors } from "../io/safetensors_index.ts";
+import type { TensorSource } from "../io/source.ts";
 import type { Tensor } from "../io/tensor.ts";
 import { type LanguageModel, type ModelInput, openLanguageModel } from "./language_model.ts";
 
@@ -39,35 +40,35 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>, what: str
   return most;
 }
 
-async function compare(model: LanguageModel, file: string): Promise<Parity> {
-  const expected = openSafetensors(file);
-  try {
-    const ids = await expected.read("input_ids");
-    if (ids.shape.length !== 2) throw new LabError("format", file, `input_ids has shape [${ids.shape.join(", ")}]`);
-    const [windows, length] = ids.shape, list = Int32Array.from(ids.data);
-    let h = await model.embed(list, windows, length);
-    for (let i = 0; i < model.blocks; i++) {
-      const block = await model.openBlock(i);
-      h = await block.forward(h);
-      block.close();
-    }
-    const optional = async (name: string): Promise<Tensor | null> =>
-      expected.tensors.has(name) ? await expected.read(name) : null;
-    const nll = await model.scoreHidden(h, list),
-      wantNll = await optional("nll"),
-      wantLogits = await optional("logits");
-    if (!wantNll && !wantLogits) throw new LabError("format", file, "holds neither nll nor logits");
-    return {
-      family: model.family,
-      windows,
-      length,
-      logits: wantLogits ? largestDifference((await model.logits(h)).data, wantLogits.data, `${file} logits`) : NaN,
-      nll: wantNll ? largestDifference(nll, wantNll.data, `${file} nll`) : NaN,
-      meanNll: nll.reduce((sum, x) => sum + x, 0) / nll.length,
-    };
-  } finally {
-    expected.close();
+/** Compares an opened model with a file of `input_ids` and `nll`, `logits` or both; `label` is for messages. */
+export async function compareWithExpected(
+  model: LanguageModel,
+  expected: TensorSource,
+  label: string,
+): Promise<Parity> {
+  const ids = await expected.read("input_ids");
+  if (ids.shape.length !== 2) throw new LabError("format", label, `input_ids has shape [${ids.shape.join(", ")}]`);
+  const [windows, length] = ids.shape, list = Int32Array.from(ids.data);
+  let h = await model.embed(list, windows, length);
+  for (let i = 0; i < model.blocks; i++) {
+    const block = await model.openBlock(i);
+    h = await block.forward(h);
+    block.close();
   }
+  const optional = async (name: string): Promise<Tensor | null> =>
+    expected.tensors.has(name) ? await expected.read(name) : null;
+  const nll = await model.scoreHidden(h, list),
+    wantNll = await optional("nll"),
+    wantLogits = await optional("logits");
+  if (!wantNll && !wantLogits) throw new LabError("format", label, "holds neither nll nor logits");
+  return {
+    family: model.family,
+    windows,
+    length,
+    logits: wantLogits ? largestDifference((await model.logits(h)).data, wantLogits.data, `${label} logits`) : NaN,
+    nll: wantNll ? largestDifference(nll, wantNll.data, `${label} nll`) : NaN,
+    meanNll: nll.reduce((sum, x) => sum + x, 0) / nll.length,
+  };
 }
 
 /**
@@ -80,11 +81,13 @@ async function compare(model: LanguageModel, file: string): Promise<Parity> {
  */
 export async function checkParity(where: string | ModelInput, file?: string): Promise<Parity> {
   const files = typeof where === "string" ? await openFolder(where) : where;
+  const path = file ?? join(String(where), "expected.safetensors"), expected = openSafetensors(path);
   const model = await openLanguageModel(files);
   try {
-    return await compare(model, file ?? join(String(where), "expected.safetensors"));
+    return await compareWithExpected(model, expected, path);
   } finally {
     model.close();
+    expected.close();
     files.source.close();
   }
 }

@@ -85,10 +85,24 @@ export function causalBias(start: number, queries: number, keys: number, window:
   return bias;
 }
 
-/** What an alibi model adds to a key's score at position t: slope·t (a constant per query cancels in the softmax). */
+/** The nearest number with the 8 significant bits of bfloat16, ties to even. */
+function roundToBfloat16(x: number): number {
+  const bits = new Uint32Array(Float32Array.of(x).buffer);
+  bits[0] = (bits[0] + 0x7fff + ((bits[0] >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(bits.buffer)[0];
+}
+
+/**
+ * What an alibi model adds to a key's score at position t: slope·t (a constant per query cancels in the softmax).
+ *
+ * @returns (heads, keys); null for other models.
+ */
 export function alibiBias(c: ModelConfig, keys: number): Floats | null {
   const p = c.positions;
   if (p.kind !== "alibi") return null;
   const scale = p.scaled ? 1 / Math.sqrt(c.headDim) : 1, slopes = alibiSlopes(c.heads);
-  return Float32Array.from({ length: c.heads * keys }, (_, i) => scale * slopes[Math.floor(i / keys)] * (i % keys));
+  const round = p.bfloat16 ? roundToBfloat16 : (x: number) => x;
+  return Float32Array.from({ length: c.heads * keys }, (_, i) => {
+    return scale * round(round(slopes[Math.floor(i / keys)]) * round(i % keys));
+  });
 }
