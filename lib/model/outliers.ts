@@ -40,11 +40,12 @@ type Plan = Map<string, { channels: Int32Array<ArrayBuffer>; columns: boolean }>
  * @example
  * ```ts
  * import assert from "node:assert/strict";
+ * import type { TensorSource } from "../io/source.ts";
  * import { injectOutliers } from "./outliers.ts";
  * const config = { model_type: "llama", vocab_size: 8, hidden_size: 4, intermediate_size: 8, num_hidden_layers: 1,
  *   num_attention_heads: 2, max_position_embeddings: 16 };
  * const name = "model.layers.0.input_layernorm.weight", gain = { data: new Float32Array(4).fill(1), shape: [4] };
- * const source = { label: "tiny", tensors: new Map([[name, { name, dtype: "F16", shape: [4], bytes: 8 }]]),
+ * const source: TensorSource = { label: "tiny", tensors: new Map([[name, { name, dtype: "F16", shape: [4], bytes: 8 }]]),
  *   read: () => Promise.resolve(gain), readBytes: () => Promise.reject(), sha256: () => Promise.resolve(""), close() {} };
  * const loud = injectOutliers({ config, source, note: "" }, { factor: 8 });
  * assert.equal(Math.max(...(await loud.source.read(name)).data), 8);

@@ -20,7 +20,7 @@ Deno.test("adamwStep() equals the values worked out by hand when it makes two st
 
 Deno.test("clipByNorm() leaves gradients alone when their norm is within the limit", () => {
   const g = [Float32Array.of(3, 0), Float32Array.of(-4)];
-  assert.equal(clipByNorm(g, 5), 5);
+  assert.equal(clipByNorm(g, 8), 5);
   assert.deepEqual(g, [Float32Array.of(3, 0), Float32Array.of(-4)]);
   assert.equal(clipByNorm(g, 1), 5);
   assertWithin([...g[0], ...g[1]], [0.6, 0, -0.8], 1e-7);

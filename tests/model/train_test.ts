@@ -63,6 +63,28 @@ Deno.test("openTrainer() lowers the loss below the unigram's when the text has s
   assert.ok(losses[59] < 0.6 * unigram, `${losses[59]} after 60 steps, the unigram has ${unigram}`);
 });
 
+Deno.test(
+  "openTrainer() follows the gradient that differences of the loss show when it makes a step",
+  options,
+  async () => {
+    const trainer = await openTrainer({ ...RECIPE, clip: Infinity }, text(2000)), state = startState(config, 7);
+    state.weights[0].forEach((x, i, w) => w[i] = 20 * x); // so far from zero that the loss is straight around it
+    const start = structuredClone(state), windows = batchStarts(2000, 7, 8, 0, 8);
+    await trainer.step(state); // from zero moments: mean = (1 − β₁) · gradient
+    for (const [i, name] of [...shapes.keys()].entries()) {
+      const gradient = state.mean[i].map((m) => m / (1 - RECIPE.beta1));
+      const at = gradient.reduce((best, g, k) => Math.abs(g) > Math.abs(gradient[best]) ? k : best, 0);
+      const lossAt = async (change: number) => {
+        const moved = structuredClone(start);
+        moved.weights[i][at] += change;
+        return await trainer.measure(moved, text(2000), windows, 8);
+      };
+      const slope = (await lossAt(4e-3) - await lossAt(-4e-3)) / 8e-3;
+      assertRelative(gradient[at], slope, 0.02, `${name}[${at}]`);
+    }
+  },
+);
+
 Deno.test("openTrainer() gives the same curve bit by bit when the seed is the same", options, async () => {
   const a = startState(config, 7), b = startState(config, 7);
   assert.deepEqual(await run(a, 12), await run(b, 12));
