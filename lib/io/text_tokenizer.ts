@@ -4,7 +4,10 @@ import { LabError } from "./errors.ts";
 
 /** A model's tokenizer. */
 export interface TextTokenizer {
-  /** The ids of a text, with the special tokens that the tokenizer itself adds (a BOS where the model wants one). */
+  /**
+   * The ids of a text, with the special tokens that the tokenizer itself adds (a BOS where the model wants one).
+   * As in the libraries, characters without a token vanish where the vocabulary has no token for the unknown.
+   */
   encode(text: string): number[];
   /** The text of some ids, special tokens included as they are written. */
   decode(ids: number[]): string;
