@@ -47,8 +47,22 @@ function firstBadByte(bytes: Uint8Array): number {
 }
 
 /**
+ * A text with every line break as "\n", which is how Python and the data sets read text files.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { unixBreaks } from "./rows.ts";
+ * assert.equal(unixBreaks("a\r\nb\n"), "a\nb\n");
+ * ```
+ */
+export function unixBreaks(text: string): string {
+  return text.replace(/\r\n?/g, "\n");
+}
+
+/**
  * The strings of one column of a file, in order: `.parquet`; `.json` and `.jsonl` with an object a line; any other as plain text,
- * a row a line with its line break. A trailing `.gz` is unpacked on the way (parquet packs within itself).
+ * a row a line with its line break ("\n", whatever the file has). A trailing `.gz` is unpacked on the way (parquet packs within itself).
  *
  * @param path the file.
  * @param column the field that holds the text.
@@ -109,12 +123,12 @@ async function* lines(path: string): AsyncGenerator<string> {
     offset += piece.length;
     let start = 0;
     for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
-      yield text.slice(start, end + 1);
+      yield unixBreaks(text.slice(start, end + 1));
       start = end + 1;
     }
     rest = text.slice(start);
   }
-  if (rest) yield rest;
+  if (rest) yield unixBreaks(rest);
 }
 
 async function* pieces(path: string): AsyncGenerator<Uint8Array> {

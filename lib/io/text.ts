@@ -4,7 +4,7 @@ import { storageError } from "./atomic.ts";
 import { book } from "./books.ts";
 import { LabError } from "./errors.ts";
 import { hubFile, type HubOptions } from "./hub.ts";
-import { decodeUtf8, textRows } from "./rows.ts";
+import { decodeUtf8, textRows, unixBreaks } from "./rows.ts";
 
 /** What the text is for: it decides the split. */
 export type Purpose = "calibration" | "evaluation";
@@ -111,7 +111,7 @@ export const TEXT_FORMS =
  * `moby-dick` and `sotu` read the first 95 % for calibration and the last 5 % for evaluation (lib/io/books.ts). The data sets
  * join their rows as papers do: WikiText-2 raw with two line breaks (train, test), PTB with a space (train, test), C4's first
  * 1100 documents of validation shard 0 with a space and cut to 256 windows; its calibration draws documents of train shard 0.
- * A file is taken as it is, whatever the purpose.
+ * A file is taken whole, whatever the purpose; its line breaks become "\n".
  *
  * @param text one of {@link TEXT_FORMS} (but not safetensors: that is lib/io/windows.ts).
  * @throws LabError "input" for a name that is neither known nor a file, "format" for damaged files, "network", "storage".
@@ -144,7 +144,7 @@ export async function openText(text: string, o: TextOptions): Promise<OpenedText
     }
     throw storageError(text, "cannot read", cause);
   }
-  return whole(basename(text), decodeUtf8(text, bytes));
+  return whole(basename(text), unixBreaks(decodeUtf8(text, bytes)));
 }
 
 async function openDataset(name: string, set: Dataset, o: TextOptions): Promise<OpenedText> {
