@@ -8,6 +8,7 @@ import { diagonal, objective } from "../quant/hessian.ts";
 import { optq, OPTQ_DEFAULTS } from "../quant/optq.ts";
 import { type OwqOptions, roundedForScore } from "../quant/owq.ts";
 import { byScore, columnScores, SENSITIVITY_RULES, type SensitivityRule } from "../quant/sensitivity.ts";
+import { overlap } from "./concentration.ts";
 import type { StudyLayer } from "./layer_study.ts";
 
 /** Everything about the input columns of one layer that is one number a column; each array is (in). */
@@ -39,7 +40,7 @@ export interface ColumnProfile {
  * import assert from "node:assert/strict";
  * import { openKernels } from "../kernels/kernels.ts";
  * import { OWQ_DEFAULTS } from "../quant/owq.ts";
- * import { profileColumns } from "./outlier_study.ts";
+ * import { profileColumns, topColumns } from "./outlier_study.ts";
  * const linear = { name: "q", out: 1, in: 3, input: "attention", stage: 0, ratio: 1, bias: false };
  * const weight = { data: Float32Array.of(0, 0.4, 3), rows: 1, cols: 3 };
  * const hessian = { data: Float32Array.of(2, 0, 0, 0, 8, 0, 0, 0, 2), rows: 3, cols: 3 };
@@ -47,7 +48,6 @@ export interface ColumnProfile {
  *   { ...OWQ_DEFAULTS, bits: 2, tuning: "minmax" }, { kernels: await openKernels("cpu") });
  * assert.deepEqual([...p.inputRms], [1, 2, 1]);
  * assert.equal(topColumns(p.score, 1)[0], 1); // 0.4 is the one that is off the grid 0, 1, 2, 3
- * import { topColumns } from "./outlier_study.ts";
  * ```
  */
 export async function profileColumns(layer: StudyLayer, o: OwqOptions, context: QuantContext): Promise<ColumnProfile> {
@@ -113,82 +113,6 @@ export function errorShares(d: Matrix, h: Matrix): Float64Array {
 /** The `count` columns of the highest score, the highest first. */
 export function topColumns(scores: Float64Array, count: number): number[] {
   return [...byScore(scores).subarray(0, count)];
-}
-
-/** A curve of concentration; both arrays (n + 1), in shares from 0 to 1. */
-export interface Lorenz {
-  /** i / n: the share of the columns, those with the largest values first. */
-  readonly columns: Float64Array;
-  /** What they carry together. */
-  readonly carried: Float64Array;
-}
-
-/**
- * What share of a sum its largest terms carry: carried_i = Σ of the i largest / Σ of all. With equal terms it is the diagonal.
- *
- * @param values (n), none negative.
- * @throws LabError "numeric" when a value is negative or not finite, or all are zero.
- * Source: M. O. Lorenz, "Methods of measuring the concentration of wealth" (1905), here from the top.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { lorenz } from "./outlier_study.ts";
- * assert.deepEqual([...lorenz([0, 3, 1]).carried], [0, 0.75, 1, 1]);
- * ```
- */
-export function lorenz(values: ArrayLike<number>): Lorenz {
-  const sorted = Float64Array.from(values).sort().reverse(), n = sorted.length;
-  const bad = Array.prototype.findIndex.call(values, (v: number) => !(v >= 0 && v < Infinity));
-  if (bad >= 0) throw new LabError("numeric", `column ${bad}`, `${values[bad]} cannot be part of a share`);
-  const total = sorted.reduce((a, b) => a + b, 0);
-  if (total === 0) throw new LabError("numeric", "Lorenz curve", `all ${n} values are zero`);
-  const columns = Float64Array.from({ length: n + 1 }, (_, i) => i / n), carried = new Float64Array(n + 1);
-  for (let i = 0, sum = 0; i < n; i++) carried[i + 1] = (sum += sorted[i]) / total;
-  carried[n] = 1;
-  return { columns, carried };
-}
-
-/**
- * The Gini coefficient: twice the area between the Lorenz curve and the diagonal. 0: all equal; 1 − 1/n: one has it all.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { gini } from "./outlier_study.ts";
- * assert.equal(gini([0, 0, 0, 8]), 0.75);
- * ```
- */
-export function gini(values: ArrayLike<number>): number {
-  const { carried } = lorenz(values), n = carried.length - 1;
-  let area = 0;
-  for (let i = 0; i < n; i++) area += (carried[i] + carried[i + 1]) / 2 / n;
-  return 2 * area - 1;
-}
-
-/** What the largest ceil(share · n) values carry of the sum, 0 … 1. */
-export function topShare(values: ArrayLike<number>, share: number): number {
-  const { carried } = lorenz(values);
-  return carried[Math.min(carried.length - 1, Math.ceil(share * (carried.length - 1)))];
-}
-
-/** How many of the largest values it takes to carry a share of the sum. */
-export function columnsCarrying(values: ArrayLike<number>, share: number): number {
-  return lorenz(values).carried.findIndex((c) => c >= share - 1e-12);
-}
-
-/**
- * How many columns two choices have in common, as a share of the smaller one; 1 for two empty ones.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { overlap } from "./outlier_study.ts";
- * assert.equal(overlap([1, 2, 3, 4], [4, 9]), 0.5);
- * ```
- */
-export function overlap(a: readonly number[], b: readonly number[]): number {
-  const smaller = Math.min(a.length, b.length), other = new Set(b);
-  return smaller === 0 ? 1 : a.filter((j) => other.has(j)).length / smaller;
 }
 
 /**
