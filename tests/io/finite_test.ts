@@ -17,11 +17,11 @@ Deno.test("firstNonFinite() finds NaN and both infinities wherever they sit, and
 Deno.test("requireFinite() names the tensor, the value and the index in each dimension", () => {
   const t = { data: new Float32Array(24), shape: [2, 3, 4] };
   assert.equal(requireFinite("w", t), t);
-  t.data[1 * 12 + 2 * 4 + 3] = -Infinity;
+  t.data[0 * 12 + 2 * 4 + 1] = -Infinity;
   assert.throws(
     () => requireFinite("model.norm.weight", t),
     (e) =>
       e instanceof LabError && e.kind === "numeric" && e.thing === "model.norm.weight" &&
-      e.problem === "-Infinity at index [1, 2, 3] of shape [2, 3, 4]",
+      e.problem === "-Infinity at index [0, 2, 1] of shape [2, 3, 4]",
   );
 });
