@@ -4,12 +4,14 @@ import { atomicWriteText, ensureWritableFolder } from "../io/atomic.ts";
 import { bpeEncoder, tokenizerJson, trainBpe } from "../io/bpe_train.ts";
 import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
+import type { OnProgress } from "../io/progress.ts";
 import { openSafetensors } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors_write.ts";
 import { modelConfig } from "../model/families.ts";
 import { parameterShapes } from "../model/forward.ts";
 import { openLanguageModel } from "../model/language_model.ts";
 import { type InputOutliers, outlierReport } from "../model/outlier_report.ts";
+import { perplexity } from "../model/perplexity.ts";
 import { openTrainer, startState, type TrainRecipe, type TrainState } from "../model/train.ts";
 import { type CurvePoint, loadCheckpoint, saveCheckpoint } from "../model/train_checkpoint.ts";
 import { unigramNll } from "../model/unigram.ts";
@@ -33,7 +35,7 @@ export interface TrainFixtureOptions {
   /** Stop after this many steps and write what there is. */
   readonly stop?: number;
   readonly checkpointSeconds?: number;
-  readonly onStep?: (done: number, total: number, note: string) => void;
+  readonly onProgress?: OnProgress;
   readonly onLine?: (line: string) => void;
 }
 
@@ -105,7 +107,8 @@ export async function trainFixture(o: TrainFixtureOptions): Promise<TrainReport>
 
   const trainer = await openTrainer(recipe, train), last = Math.min(o.stop ?? recipe.steps, recipe.steps);
   const probes = spread(heldOut.length, recipe.lengthBefore, CURVE_WINDOWS);
-  let losses: number[] = [], saved = performance.now(), note = "";
+  let losses: number[] = [], saved = performance.now();
+  const first = state.step; // time left counts from where this run began
   while (state.step < last) {
     losses.push((await trainer.step(state)).loss);
     if (state.step % LOSS_EVERY === 0 || state.step === last) {
@@ -114,9 +117,9 @@ export async function trainFixture(o: TrainFixtureOptions): Promise<TrainReport>
       const trainLoss = losses.reduce((a, b) => a + b) / losses.length;
       curve.push({ step: state.step, trainLoss, heldOutLoss, seconds: seconds() });
       losses = [];
-      note = `perplexity ${Math.exp(trainLoss).toFixed(1)}`;
       if (heldOutLoss !== null) {
-        o.onLine?.(`step ${state.step}: ${note}, held out ${Math.exp(heldOutLoss).toFixed(1)}`);
+        const [a, b] = [trainLoss, heldOutLoss].map((x) => Math.exp(x).toFixed(1));
+        o.onLine?.(`step ${state.step}: perplexity ${a}, held out ${b}`);
       }
       // Only here, where no loss waits for its point of the curve: a resumed run then has the same curve.
       if (performance.now() - saved > 1000 * (o.checkpointSeconds ?? 120) || state.step === last) {
@@ -124,7 +127,7 @@ export async function trainFixture(o: TrainFixtureOptions): Promise<TrainReport>
         saved = performance.now();
       }
     }
-    o.onStep?.(state.step, last, note);
+    o.onProgress?.({ what: "training", done: state.step - first, total: last - first, unit: "steps" });
   }
 
   await writeModel(o.out, recipe, state, shapes);
@@ -191,20 +194,14 @@ async function measure(
   for (const { name, heldOut } of texts) {
     const all = encode(heldOut), windows = Math.floor(all.length / length);
     const ids = Int32Array.from(all.slice(0, windows * length));
-    let hidden = await model.embed(ids, windows, length);
-    for (let i = 0; i < model.blocks; i++) {
-      const block = await model.openBlock(i);
-      hidden = await block.forward(hidden);
-      block.close();
-    }
-    const nll = (await model.scoreHidden(hidden, ids)).reduce((a, b) => a + b, 0), tokens = windows * (length - 1);
+    const { tokens, meanNll } = await perplexity(model, { ids, windows, length }), nll = meanNll * tokens;
     const targets = ids.filter((_, i) => i % length > 0), unigram = unigramNll(train, targets, model.config.vocab);
     const share = new TextEncoder().encode(heldOut).length * tokens / all.length; // bytes that these tokens stand for
     const bits = nll / Math.LN2;
     byText.push({
       name,
       tokens,
-      perplexity: Math.exp(nll / tokens),
+      perplexity: Math.exp(meanNll),
       unigramPerplexity: Math.exp(unigram),
       bitsPerByte: bits / share,
     });

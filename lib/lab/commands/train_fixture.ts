@@ -37,14 +37,14 @@ await runCommand(INFO, async (input) => {
   if (!Number.isInteger(stop) || stop < 1) {
     throw new LabError("input", "--stop", `${input.text("stop")} is no step`, `Steps go from 1 to ${recipe.steps}.`);
   }
-  const display = progress("training", { total: stop, unit: "steps" });
+  const display = progress("training", { total: recipe.steps, unit: "steps" });
   const report = await trainFixture({
     recipe,
     texts: [book("moby-dick"), book("sotu")],
     out: folder,
     work: input.text("work") ?? join(out, "train-fixture"),
     stop,
-    onStep: (done, _total, note) => display.update(done, note),
+    onProgress: display.onProgress,
     onLine: (line) => console.error(line),
   });
   await display.finish();
