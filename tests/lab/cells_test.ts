@@ -24,9 +24,9 @@ Deno.test("checkCells() passes cells that use each other's variables, `var` and 
 });
 
 Deno.test("checkCells() names notebook, cell and line of a wrong type", async () => {
-  const found = await problems("var bits = 3;", "bits;\nbits = 'three';");
+  const found = await problems("var bits = 3;", "bits;\n\nbits = 'three';");
   assert.match(found, /TS2322/);
-  assert.match(found, /t\.ipynb cell 2, line 2, column 1/);
+  assert.match(found, /t\.ipynb cell 2, line 3, column 1/);
 });
 
 Deno.test("checkCells() lints", async () => {
