@@ -67,6 +67,7 @@ Deno.test("errorParts() tells rounding from clipping", () => {
   assertRelative(e.rounding, 0.0625 / 100.0625, 1e-12);
   assertRelative(e.clipping, 49 / 100.0625, 1e-12);
   assertRelative(e.total, e.rounding + e.clipping, 1e-12);
+  assert.equal(errorParts([3.6], { scale: 1, zero: 0, bits: 2 }).clipped, 1); // a little beyond the end is beyond it
 });
 
 Deno.test("lossSurface() has its minimum where the grid search of the kernels finds it", async () => {
@@ -128,6 +129,12 @@ Deno.test("errorByBits() falls about fourfold a bit for normal weights, and the 
   for (const x of e) assert.ok(x.searched <= x.minmax && x.searched <= x.symmetric, JSON.stringify(x));
   for (const x of e.slice(2)) assert.ok(x.minmax <= x.symmetric, JSON.stringify(x)); // below, its missing top level clips usefully
   assert.ok(e[0].minmax / e[0].searched > e[4].minmax / e[4].searched);
+});
+
+Deno.test("errorByBits() of a symmetric grid lacks the level at its upper end", async () => {
+  const w = { data: Float32Array.of(-1, 1), rows: 1, cols: 2 }; // levels −1, −½, 0, ½: the 1 becomes ½
+  const [e] = await errorByBits(w, [2], 40, kernels);
+  assertRelative(e.symmetric, 0.25 / 2, 1e-6);
 });
 
 Deno.test("errorByGroups() buys error with stored bits and leaves out groups wider than the row", () => {

@@ -4,6 +4,7 @@ import { openKernels } from "../../lib/kernels/kernels.ts";
 import { during } from "../../lib/lab/during.ts";
 import { openStudy } from "../../lib/lab/layer_study.ts";
 import { replacing, trialFigure, trialTable, tryMethods } from "../../lib/lab/layer_trial.ts";
+import { objective } from "../../lib/quant/hessian.ts";
 import { perplexity } from "../../lib/model/perplexity.ts";
 import { assertRelative, assertWithin } from "../assert.ts";
 
@@ -65,6 +66,8 @@ Deno.test("tryMethods() compares methods on one layer, and replacing() puts the 
     ];
     const trials = await tryMethods(layer, linears, cases, context), [rtn, optq, owq] = trials;
     assert.ok(optq.outputError < rtn.outputError && owq.outputError < optq.outputError, "second order helps");
+    const d = { ...layer.weight, data: rtn.approximation.data.map((v, i) => v - layer.weight.data[i]) };
+    assertRelative(rtn.outputError, objective(d, layer.hessian) / objective(layer.weight, layer.hessian), 1e-9);
     assert.ok(rtn.weak.length === 0 && owq.weak.length > 0 && owq.stored > rtn.stored);
     assertRelative(
       owq.outputError / optq.outputError,
