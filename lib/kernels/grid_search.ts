@@ -1,31 +1,14 @@
 // The grid search of OWQ ("truncation"): for each row, the range and zero point with the least mean |w − ŵ|^2.4.
-// `searchGridReference` is the definition, one line a step; `searchGridTwin` finds the same grid without trying them all.
+// `searchGridReference` is the definition; `searchGridTwin` and `searchGridGpu` find the same grid without trying them all.
 import type { Floats, Matrix } from "../io/tensor.ts";
-import { checkSearch, roundHalfEven } from "./checks.ts";
-import { boundCandidates, type Candidates, openMoments } from "./grid_moments.ts";
+import { type Buffers, openBuffers } from "../gpu/buffers.ts";
+import { loadKernel } from "../gpu/compile.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { runWork, wordsOf } from "../gpu/dispatch.ts";
+import { checkSearch } from "./checks.ts";
+import { type Candidates, NEAR_BOUND } from "./grid_moments.ts";
+import { type Choice, levelsOf, openRowSearch, rangeOf, type RowRange, searchRowReference } from "./grid_row.ts";
 import type { RowGrid, SearchOptions } from "./kernels.ts";
-
-const f32 = Math.fround;
-const SMALLEST_SCALE = f32(1e-8);
-/** A candidate must score below this to be taken at all; the reference starts its comparison here. */
-const FIRST_BEST = 1e10;
-
-/** What the search of one row is made of: float32 numbers, all rounded where the reference's are. */
-interface RowRange {
-  readonly min: number;
-  readonly max: number;
-  /** R / steps */
-  readonly step: number;
-  /** 2^b − 1, or 2^(b−1) on a symmetric grid */
-  readonly levels: number;
-}
-
-/** The chosen grid of one row, before it is stored. */
-interface Choice {
-  readonly scale: number;
-  readonly zero: number;
-  readonly loss: number;
-}
 
 /**
  * The grid search as it is defined: every range and every zero point of every row, in float32.
@@ -58,31 +41,6 @@ export function searchGridReference(w: Matrix, o: SearchOptions): RowGrid {
   return out;
 }
 
-function searchRowReference(row: Floats, range: RowRange, o: SearchOptions): Choice {
-  const [firstZero, lastZero] = zeroPoints(o), top = 2 ** o.bits - 1;
-  let best = FIRST_BEST, step = o.steps, zero = -1;
-  for (let i = 1; i <= o.steps; i++) {
-    const scale = scaleAt(range, i);
-    for (let z = firstZero; z <= lastZero; z++) {
-      const loss = lossOf(row, scale, z, top);
-      if (loss < best) [best, step, zero] = [loss, i, z];
-    }
-  }
-  return finish(range, step, zero, best, o);
-}
-
-/** mean |w − ŵ|^2.4 of one row on one grid: float32 values, the sum in double. */
-function lossOf(row: Floats, scale: number, zero: number, top: number): number {
-  const low = -zero, high = top - zero;
-  let sum = 0;
-  for (let j = 0; j < row.length; j++) {
-    const r = roundHalfEven(f32(row[j] / scale));
-    const q = r < low ? low : r > high ? high : r;
-    sum += f32(Math.abs(f32(row[j] - f32(scale * q))) ** 2.4);
-  }
-  return sum / row.length;
-}
-
 /**
  * The grid search of every row, as `searchGridReference` defines it, in a small part of its time.
  *
@@ -106,7 +64,7 @@ function lossOf(row: Floats, scale: number, zero: number, top: number): number {
 export async function searchGridTwin(w: Matrix, o: SearchOptions): Promise<RowGrid> {
   const { start, count } = checkSearch(w, o);
   const out = emptyGrid(w.rows);
-  const search = openRowSearch(o);
+  const { search } = openRowSearch(o);
   let last = performance.now();
   for (let r = 0; r < w.rows; r++) {
     store(out, r, search(w.data.subarray(r * w.cols + start, r * w.cols + start + count)));
@@ -118,103 +76,171 @@ export async function searchGridTwin(w: Matrix, o: SearchOptions): Promise<RowGr
   return out;
 }
 
-/** Makes the function that searches one row; it keeps its scratch memory between rows. */
-function openRowSearch(o: SearchOptions): (row: Floats) => Choice {
-  const [firstZero, lastZero] = zeroPoints(o);
-  const levels = levelsOf(o), top = 2 ** o.bits - 1;
-  if (o.steps * levels > 30000) return (row) => searchRowReference(row, rangeOf(row, o), o); // moments would not fit a cache
-  const moments = openMoments(o.steps, levels, top);
-  const candidates: Candidates = { steps: [], zeros: [], low: [] };
-  const losses: number[] = [];
-  return (row) => {
-    const range = rangeOf(row, o);
-    // Near the floor of the scale and where float32 runs out of exponents, only the definition is right.
-    const unit = range.step / levels;
-    if (!(unit > SMALLEST_SCALE && range.max - range.min < 1000)) return searchRowReference(row, range, o);
-    boundCandidates(moments, row, 2 / unit, firstZero, lastZero, top, candidates);
-    const { steps, zeros } = candidates;
-    let least = Infinity;
-    for (let c = 0; c < steps.length; c++) {
-      losses[c] = fastLoss(row, scaleAt(range, steps[c]), zeros[c], top, least * (1 + 2 * TIE));
-      if (losses[c] < least) least = losses[c];
+/** Scores per step in wgsl/grid_search.wgsl: four zero points, then the first of them and the bounds beyond them. */
+const PER_STEP = 8, STEPS_PER_GROUP = 32, LANES_PER_GROUP = 8, WORKGROUP = 64;
+/** A tile's largest buffer: small enough for any device, large enough to keep one busy. */
+const TILE_BYTES = 64 * 2 ** 20;
+
+/**
+ * The grid search of every row on the GPU: bit for bit the grid of `searchGridTwin`.
+ *
+ * The shader bounds the score of each step at the four zero points near the best one, and of all others together; the
+ * host scores the one or two candidates that are left in full. Rows that the four zero points do not settle (hardly any
+ * at 3 bits, a tenth at 4), and bit widths above 4, go the twin's way.
+ *
+ * @param w W (rows, cols); only `o.columns` of it count. Any size: rows are tiled by the device's limits.
+ * @returns scale, zero and loss, each (rows).
+ * @throws LabError on NaN or infinity, on options outside their bounds, and when the device fails.
+ * @see OWQ (arXiv 2306.02272) section 3.3
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { searchGridGpu } from "./grid_search.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   const w = { data: Float32Array.of(-3, -2, 0, 1, 4), rows: 1, cols: 5 };
+ *   const grid = await searchGridGpu(gpu, w, { bits: 3, symmetric: false, steps: 100, exponent: 2.4 });
+ *   assert.deepEqual([grid.scale[0], grid.zero[0], grid.loss[0]], [1, 3, 0]);
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function searchGridGpu(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<RowGrid> {
+  return (await searchAndCount(gpu, w, o)).grid;
+}
+
+/** How many rows the shader settles by itself, without the twin's bounds: what a change of the shader may not lower. */
+export async function settledRows(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<number> {
+  return (await searchAndCount(gpu, w, o)).settled;
+}
+
+async function searchAndCount(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<{ grid: RowGrid; settled: number }> {
+  if (o.bits < 2 || o.bits > 4) return { grid: await searchGridTwin(w, o), settled: 0 };
+  const { start, count } = checkSearch(w, o);
+  const grid = emptyGrid(w.rows), rowSearch = openRowSearch(o);
+  const quads = Math.ceil(count / 4);
+  const rowBytes = Math.max(quads * 16, o.steps * PER_STEP * 4);
+  const tile = Math.max(1, Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / rowBytes));
+  let settled = 0;
+  await gpu.run(`grid search of (${w.rows}, ${count})`, async () => {
+    for (let first = 0; first < w.rows; first += tile) {
+      const rows = Math.min(tile, w.rows - first);
+      const weights = new Float32Array(rows * quads * 4), ranges: RowRange[] = [];
+      for (let r = 0; r < rows; r++) {
+        const row = rowOf(w, first + r, start, count);
+        weights.set(row, r * quads * 4);
+        ranges.push(rangeOf(row, o));
+      }
+      const buffers = openBuffers(gpu);
+      try {
+        const scores = await boundOnGpu(gpu, buffers, weights, ranges, quads, o);
+        for (let r = 0; r < rows; r++) {
+          const row = rowOf(w, first + r, start, count);
+          const left = rowSearch.isPlain(ranges[r]) ? candidatesOf(scores, r, quads, o) : null;
+          if (left) settled++;
+          store(grid, first + r, left ? rowSearch.decide(row, ranges[r], left) : rowSearch.search(row));
+        }
+      } finally {
+        buffers.free();
+      }
     }
-    const tied = losses.reduce((n, loss, c) => c < steps.length && loss <= least * (1 + TIE) ? n + 1 : n, 0);
-    let best = FIRST_BEST, step = o.steps, zero = -1;
-    for (let c = 0; c < steps.length; c++) {
-      if (losses[c] > least * (1 + TIE)) continue;
-      const i = steps[c], z = zeros[c];
-      const loss = tied > 1 ? lossOf(row, scaleAt(range, i), z, top) : losses[c]; // a tie: the definition decides
-      const earlier = i < step || (i === step && z < zero);
-      if (loss < best || (loss === best && earlier)) [best, step, zero] = [loss, i, z];
-    }
-    return finish(range, step, zero, best, o);
+  });
+  return { grid, settled };
+}
+
+/** Runs the shader on one tile of rows: scores (rows, steps, 8). */
+async function boundOnGpu(
+  gpu: Gpu,
+  buffers: Buffers,
+  weights: Floats,
+  ranges: readonly RowRange[],
+  quads: number,
+  o: SearchOptions,
+): Promise<Floats> {
+  const rows = ranges.length, { steps } = o;
+  const table = new Float32Array(rows * 4);
+  ranges.forEach(({ step, min, max }, r) => table.set([step, -min, max, 3e38], r * 4));
+  const weightBuffer = buffers.upload(weights, "weights");
+  const rangeBuffer = buffers.upload(table, "ranges");
+  const scoreBuffer = buffers.scratch(rows * steps * PER_STEP * 4, "scores");
+  const uniform = buffers.uniform(12);
+  const words = (topStep: number, lanes: number) =>
+    wordsOf(
+      rows,
+      quads,
+      steps,
+      topStep,
+      lanes,
+      { f32: 2 ** o.bits - 1 },
+      { f32: levelsOf(o) },
+      { f32: o.symmetric ? levelsOf(o) : -1 },
+      { f32: NEAR_BOUND * quads * 4 },
+      { f32: relativeBound(quads) },
+    );
+  const bound = async (topStep: number, stepsLeft: number) => {
+    const lanes = Math.ceil(stepsLeft / STEPS_PER_GROUP) * LANES_PER_GROUP;
+    await runWork(gpu, {
+      pipeline: await loadKernel(gpu, { file: "grid_search.wgsl", entry: "bound" }),
+      buffers: { 1: weightBuffer, 2: rangeBuffer, 3: scoreBuffer },
+      uniform,
+      words: words(topStep, lanes),
+      groups: Math.ceil(rows * lanes / WORKGROUP),
+      operations: WORKGROUP * quads * 4 * 300,
+    });
   };
+  await bound(steps, Math.min(steps, STEPS_PER_GROUP));
+  if (steps > STEPS_PER_GROUP) { // the best score so far lets most of the other steps give up early
+    await runWork(gpu, {
+      pipeline: await loadKernel(gpu, { file: "grid_search.wgsl", entry: "reduce" }),
+      buffers: { 3: scoreBuffer, 4: rangeBuffer },
+      uniform,
+      words: words(steps, 0),
+      groups: Math.ceil(rows / WORKGROUP),
+      operations: WORKGROUP * STEPS_PER_GROUP * 30,
+    });
+    await bound(steps - STEPS_PER_GROUP, steps - STEPS_PER_GROUP);
+  }
+  return new Float32Array(await buffers.read(scoreBuffer, rows * steps * PER_STEP * 4));
 }
 
-/** Two scores closer than this, relative, are a tie that the table below cannot decide. */
-const TIE = 3e-7;
-const TABLE = 8192;
-/** (k / (2 · TABLE))^2.4: linear in between, it is right to 1.2e-9, 2e-8 of the mean over half a cell. */
-const POWERS = Float64Array.from({ length: TABLE + 2 }, (_, k) => (k / (2 * TABLE)) ** 2.4);
+/** What float32 sums over a row, float32 powers and float32 scales may be off by, relative to a score. */
+function relativeBound(quads: number): number {
+  return 8e-5 + 4 * quads * 2 ** -23;
+}
 
-/** As `lossOf`, to 1.2e-7 relative and mostly 2e-8; gives up with Infinity once the score exceeds `limit`. */
-function fastLoss(row: Floats, scale: number, zero: number, top: number, limit: number): number {
-  const low = -zero, high = top - zero, inverse = 2 * TABLE / scale;
-  const factor = scale ** 2.4 / row.length, stop = limit / factor;
-  let sum = 0;
-  for (let j = 0; j < row.length;) {
-    const end = Math.min(j + 64, row.length);
-    for (; j < end; j++) {
-      const w = row[j];
-      const r = roundHalfEven(f32(w / scale));
-      const q = r < low ? low : r > high ? high : r;
-      const u = Math.abs(f32(w - f32(scale * q))) * inverse;
-      if (u < TABLE) {
-        const k = u | 0, p = POWERS[k];
-        sum += p + (u - k) * (POWERS[k + 1] - p);
-      } else sum += (u / (2 * TABLE)) ** 2.4;
+/** The candidates of row r whose bounds overlap the best one's; null when the four zero points do not settle it. */
+function candidatesOf(scores: Floats, r: number, quads: number, o: SearchOptions): Candidates | null {
+  const { steps } = o, top = 2 ** o.bits - 1, relative = relativeBound(quads);
+  const only = o.symmetric ? levelsOf(o) : -1;
+  const low = (score: number, slack: number) => score * (1 - relative) - slack;
+  const slacks = Array.from({ length: steps }, (_, i) => NEAR_BOUND * quads * 4 * (i + 1) ** 2.4);
+  let best = Infinity;
+  for (let i = 0, at = r * steps * PER_STEP; i < steps; i++, at += PER_STEP) {
+    for (let j = 0; j < 4; j++) {
+      if (only >= 0 && scores[at + 4] + j !== only) continue;
+      best = Math.min(best, scores[at + j] * (1 + relative) + slacks[i]);
     }
-    if (sum > stop) return Infinity;
   }
-  // A nearly exact fit lives in the table's first entries, where a line is a poor guess at u^2.4.
-  return sum < row.length / 100 ? lossOf(row, scale, zero, top) : sum * factor;
-}
-
-/** The range of a row, zero included; a symmetric grid takes the larger side for both. */
-function rangeOf(row: Floats, o: SearchOptions): RowRange {
-  let min = 0, max = 0;
-  for (let j = 0; j < row.length; j++) {
-    if (row[j] < min) min = row[j];
-    if (row[j] > max) max = row[j];
+  const out: Candidates = { steps: [], zeros: [], low: [] };
+  for (let i = 0, at = r * steps * PER_STEP; i < steps; i++, at += PER_STEP) {
+    const z0 = scores[at + 4];
+    const missed = (z0 > 0 && low(scores[at + 5], slacks[i]) <= best) ||
+      (z0 + 3 < top && low(scores[at + 6], slacks[i]) <= best);
+    if (missed && only < 0) return null;
+    for (let j = 0; j < 4; j++) {
+      const bound = low(scores[at + j], slacks[i]);
+      if (bound > best || (only >= 0 && z0 + j !== only)) continue;
+      out.steps.push(i + 1);
+      out.zeros.push(z0 + j);
+      out.low.push(bound);
+    }
   }
-  if (o.symmetric) {
-    max = Math.max(-min, max);
-    return { min: 0, max, step: f32(max / o.steps), levels: levelsOf(o) };
-  }
-  return { min, max, step: f32(f32(max - min) / o.steps), levels: levelsOf(o) };
+  return out.steps.length > 0 ? out : null;
 }
 
-function levelsOf(o: SearchOptions): number {
-  return o.symmetric ? 2 ** (o.bits - 1) : 2 ** o.bits - 1;
-}
-
-function zeroPoints(o: SearchOptions): [number, number] {
-  return o.symmetric ? [2 ** (o.bits - 1), 2 ** (o.bits - 1)] : [0, 2 ** o.bits - 1];
-}
-
-function scaleAt(range: RowRange, i: number): number {
-  return Math.max(f32(f32(range.step * i) / range.levels), SMALLEST_SCALE);
-}
-
-/** From the chosen step and zero point to the stored grid, through the range they stand for, as the reference does. */
-function finish(range: RowRange, step: number, zero: number, loss: number, o: SearchOptions): Choice {
-  const t = f32(range.step * step), { levels } = range;
-  if (o.symmetric) return { scale: scaleAt(range, step), zero: levels, loss };
-  const shift = f32(scaleAt(range, step) * zero);
-  // Nothing scored below the first best (weights beyond 10^4): the whole range stands.
-  const min = zero < 0 ? range.min : Math.min(-shift, 0), max = zero < 0 ? range.max : Math.max(f32(t - shift), 0);
-  const scale = Math.max(f32(f32(max - min) / levels), SMALLEST_SCALE);
-  return { scale, zero: Math.max(0, Math.min(levels, roundHalfEven(f32(-min / scale)))), loss };
+function rowOf(w: Matrix, r: number, start: number, count: number): Floats {
+  return w.data.subarray(r * w.cols + start, r * w.cols + start + count);
 }
 
 function emptyGrid(rows: number): RowGrid {

@@ -1,7 +1,8 @@
 // What the rooms above may ask of the kernels, and the choice between the GPU and the plain TypeScript twins.
 import type { Floats, Matrix } from "../io/tensor.ts";
-import { searchGridTwin } from "./grid_search.ts";
-import { sweepTwin } from "./optq_sweep.ts";
+import { type Gpu, openGpu, requireGpu } from "../gpu/device.ts";
+import { searchGridGpu, searchGridTwin } from "./grid_search.ts";
+import { sweepGpu, sweepTwin } from "./optq_sweep.ts";
 
 /** How each row's grid is chosen. */
 export interface SearchOptions {
@@ -74,6 +75,9 @@ export interface Kernels {
  * Opens the kernels on a device: "gpu" insists on WebGPU, "cpu" takes the TypeScript twins, "auto" takes the GPU
  * where there is an adapter and the twins elsewhere; `description` says which it was.
  *
+ * A software driver runs shaders on the CPU, where the twin of the grid search, which tries less, is faster than its
+ * shader and gives the same grid bit for bit; there "auto" takes that twin. "gpu" always takes the shaders.
+ *
  * @throws LabError of kind "device" when "gpu" is asked for and there is no adapter.
  * @example
  * ```ts
@@ -86,16 +90,28 @@ export interface Kernels {
  * kernels.close();
  * ```
  */
-export function openKernels(_device: "auto" | "gpu" | "cpu"): Promise<Kernels> {
-  return Promise.resolve(cpuKernels());
+export async function openKernels(device: "auto" | "gpu" | "cpu"): Promise<Kernels> {
+  if (device === "cpu") return cpuKernels();
+  const gpu = device === "gpu" ? await requireGpu() : await openGpu();
+  return gpu ? gpuKernels(gpu, device === "auto" && gpu.software) : cpuKernels();
+}
+
+function gpuKernels(gpu: Gpu, searchOnTwin: boolean): Kernels {
+  return {
+    device: "gpu",
+    description: `WebGPU: ${gpu.description}${searchOnTwin ? "; grid search on its TypeScript twin" : ""}`,
+    searchGrid: (w, o) => searchOnTwin ? searchGridTwin(w, o) : searchGridGpu(gpu, w, o),
+    sweep: (p) => sweepGpu(gpu, p),
+    close: () => gpu.close(),
+  };
 }
 
 function cpuKernels(): Kernels {
   return {
     device: "cpu",
     description: "CPU twins in TypeScript",
-    searchGrid: async (w, o) => await searchGridTwin(w, o),
-    sweep: async (p) => await sweepTwin(p),
+    searchGrid: searchGridTwin,
+    sweep: sweepTwin,
     close: () => {},
   };
 }

@@ -1,5 +1,9 @@
 // The OPTQ sweep: columns are quantized from left to right and each one's error is fed forward to those on its right.
 import { type Floats, type Matrix, matrix } from "../io/tensor.ts";
+import { type Buffers, openBuffers } from "../gpu/buffers.ts";
+import { loadKernel } from "../gpu/compile.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { runWork, wordsOf } from "../gpu/dispatch.ts";
 import { checkSweep, roundHalfEven } from "./checks.ts";
 import { searchGridTwin } from "./grid_search.ts";
 import type { RowGrid, SearchOptions, SweepProblem, SweepResult } from "./kernels.ts";
@@ -63,6 +67,150 @@ export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
   return out;
 }
 
+/** A tile's largest buffer: small enough for any device, large enough to keep one busy. */
+const TILE_BYTES = 64 * 2 ** 20;
+const FEED_LANES = 32, SWEEP_LANES = 16;
+
+/**
+ * One OPTQ pass on the GPU, as `sweepTwin` defines it, with sums in float32: codes differ from the twin's only where w'
+ * lies within float32 rounding of a boundary between two codes (and, in that row, to the right of it).
+ *
+ * @param p W (rows, cols), M (cols, cols) strictly upper. Any size: rows are tiled, M travels block by block.
+ * @returns codes (rows, quantized), weak (rows, cols − quantized), scale and zero (rows, groups), residual (quantized).
+ * @throws LabError on NaN or infinity, on shapes that do not fit, and when the device fails.
+ * @see `sweepTwin`
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { sweepGpu } from "./optq_sweep.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   const weight = { data: Float32Array.of(0.75, 0.5, 2), rows: 1, cols: 3 };
+ *   const feedback = Float32Array.of(0, 1, 0, 0, 0, 1, 0, 0, 0);
+ *   const grid = { scale: Float32Array.of(1), zero: Float32Array.of(3) };
+ *   const options = { quantized: 2, bits: 3, groupSize: 0, search: null, scaleBits: 32, blockSize: 128 } as const;
+ *   const result = await sweepGpu(gpu, { weight, feedback, grid, ...options });
+ *   assert.deepEqual([...result.codes], [4, 3]);
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> {
+  checkSweep(p);
+  const { rows, cols } = p.weight, { quantized, blockSize } = p;
+  const out = emptySweep(p);
+  const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / (cols * 4) / 8) * 8;
+  const tile = Math.min(Math.max(8, fit), Math.ceil(rows / 8) * 8);
+  await gpu.run(`OPTQ sweep of (${rows}, ${cols})`, async () => {
+    for (let first = 0; first < rows; first += tile) {
+      const buffers = openBuffers(gpu);
+      try {
+        const rowTile = await openRowTile(gpu, buffers, p, first, Math.min(tile, rows - first), out);
+        for (let from = 0; from < cols;) {
+          const to = Math.min(from + blockSize, from < quantized ? quantized : cols);
+          if (groupReach(p, from, to) > 0) {
+            const reach = Math.max(to, groupReach(p, from, to));
+            const standing = await rowTile.keep(from, reach);
+            await chooseGroupGrids(p, standing, from, to, out, searchGridTwin, first);
+          }
+          if (from < quantized) await rowTile.round(from, to);
+          else {
+            const kept = await rowTile.keep(from, to);
+            for (let r = 0; r < kept.rows; r++) {
+              const row = kept.data.subarray(r * kept.cols, (r + 1) * kept.cols);
+              out.weak.set(row, (first + r) * (cols - quantized) + from - quantized);
+            }
+          }
+          from = to;
+        }
+        await rowTile.collect();
+      } finally {
+        buffers.free();
+      }
+    }
+  });
+  return out;
+}
+
+/** Some rows of a problem on the device. */
+async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: number, rows: number, out: SweepResult) {
+  const { cols, data } = p.weight, { quantized, blockSize, groupSize } = p;
+  const padded = Math.ceil(rows / 8) * 8, rowQuads = padded / 4, groups = groupCount(p);
+  const widest = Math.ceil(Math.min(Math.max(blockSize, groupSize) + groupSize, cols) / 8) * 8;
+  const bytes = padded * 4;
+  const weights = buffers.upload(transposed(data, first, rows, padded, cols, 0), "weights");
+  const errors = buffers.scratch(cols * bytes, "errors");
+  const fed = buffers.scratch(widest * bytes, "fed columns");
+  const values = buffers.scratch(widest * bytes, "kept columns");
+  const results = buffers.scratch(quantized * rowQuads * 8, "codes");
+  const scales = buffers.scratch(groups * bytes, "scales"), zeros = buffers.scratch(groups * bytes, "zeros");
+  const panel = buffers.scratch(cols * widest * 4, "feedback panel");
+  const uniform = buffers.uniform(12);
+  const feed = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "feed" });
+  const sweep = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "sweep" });
+
+  const block = async (from: number, to: number, keep: boolean) => {
+    const width = Math.ceil((to - from) / 8) * 8;
+    const own = new Float32Array(to * width);
+    for (let j = 0; j < to; j++) own.set(p.feedback.subarray(j * cols + from, j * cols + to), j * width);
+    gpu.device.queue.writeBuffer(panel, 0, own);
+    const words = wordsOf(rowQuads, from, to, width / 4, groupSize, keep ? 1 : 0, { f32: 2 ** p.bits - 1 });
+    await runWork(gpu, {
+      pipeline: feed,
+      buffers: { 1: weights, 2: panel, 3: errors, 4: fed },
+      uniform,
+      words,
+      groups: Math.ceil(rowQuads / 2 * (width / 8) / FEED_LANES),
+      operations: FEED_LANES * 128 * (from + 8),
+    });
+    await runWork(gpu, {
+      pipeline: sweep,
+      buffers: { 1: weights, 2: panel, 3: errors, 4: fed, 5: scales, 6: zeros, 7: values, 8: results },
+      uniform,
+      words,
+      groups: Math.ceil(rowQuads / SWEEP_LANES),
+      operations: SWEEP_LANES * 4 * width * (width + 32),
+    });
+  };
+  return {
+    /** Rounds columns from … to − 1 on the grids in `out`. */
+    async round(from: number, to: number): Promise<void> {
+      gpu.device.queue.writeBuffer(scales, 0, transposed(out.scale, first, rows, padded, groups, 1));
+      gpu.device.queue.writeBuffer(zeros, 0, transposed(out.zero, first, rows, padded, groups, 0));
+      await block(from, to, false);
+    },
+    /** Columns from … to − 1 with nothing of them rounded, (rows, to − from). */
+    async keep(from: number, to: number): Promise<Matrix> {
+      await block(from, to, true);
+      const kept = new Float32Array(await buffers.read(values, (to - from) * bytes)), back = matrix(rows, to - from);
+      for (let r = 0, i = 0; r < rows; r++) for (let k = 0; k < back.cols; k++) back.data[i++] = kept[k * padded + r];
+      return back;
+    },
+    /** Codes and residuals, into `out`. */
+    async collect(): Promise<void> {
+      const back = await buffers.read(results, quantized * rowQuads * 8);
+      const bytes = new Uint8Array(back), sums = new Float32Array(back);
+      for (let k = 0; k < quantized; k++) {
+        for (let r = 0; r < rows; r++) {
+          const at = (k * rowQuads + (r >> 2)) * 8;
+          out.codes[(first + r) * quantized + k] = bytes[at + (r & 3)];
+          if ((r & 3) === 0) out.residual[k] += sums[at / 4 + 1];
+        }
+      }
+    },
+  };
+}
+
+/** Rows first … of a row-major (…, cols) as (cols, padded), the rows beyond filled with `filler`. */
+function transposed(data: Floats, first: number, rows: number, padded: number, cols: number, filler: number): Floats {
+  const out = new Float32Array(cols * padded).fill(filler);
+  for (let r = 0; r < rows; r++) {
+    for (let k = 0, at = (first + r) * cols; k < cols; k++) out[k * padded + r] = data[at + k];
+  }
+  return out;
+}
+
 /** Room for the result, with the grids of a problem without groups already in place. */
 export function emptySweep(p: SweepProblem): SweepResult {
   const { rows, cols } = p.weight, groups = groupCount(p);
@@ -94,7 +242,7 @@ export function groupReach(p: SweepProblem, from: number, to: number): number {
 
 /**
  * Chooses the grids of the groups that begin in columns from … to − 1 on the weights as they stand.
- * `standing` holds the columns from `from` on; the grids go to `out`.
+ * `standing` holds the columns from `from` on of rows `first` on; the grids go to `out`.
  */
 export async function chooseGroupGrids(
   p: SweepProblem,
@@ -103,6 +251,7 @@ export async function chooseGroupGrids(
   to: number,
   out: SweepResult,
   search: (w: Matrix, o: SearchOptions) => Promise<RowGrid>,
+  first = 0,
 ): Promise<void> {
   const { bits, groupSize } = p, { tuning, symmetric, steps } = p.search!;
   const groups = groupCount(p);
@@ -113,8 +262,8 @@ export async function chooseGroupGrids(
       ? minmaxGrid(standing, { bits, symmetric, columns })
       : await search(standing, { bits, symmetric, steps, exponent: 2.4, columns });
     for (let r = 0; r < standing.rows; r++) {
-      out.scale[r * groups + g] = p.scaleBits === 16 ? toHalf(grid.scale[r]) : grid.scale[r];
-      out.zero[r * groups + g] = grid.zero[r];
+      out.scale[(first + r) * groups + g] = p.scaleBits === 16 ? toHalf(grid.scale[r]) : grid.scale[r];
+      out.zero[(first + r) * groups + g] = grid.zero[r];
     }
   }
 }

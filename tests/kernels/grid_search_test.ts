@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { searchGridReference, searchGridTwin } from "../../lib/kernels/grid_search.ts";
+import { searchGridGpu, searchGridReference, searchGridTwin, settledRows } from "../../lib/kernels/grid_search.ts";
 import type { Matrix } from "../../lib/io/tensor.ts";
 import { rng } from "../../lib/io/rng.ts";
 import { assertWithin } from "../assert.ts";
+import { gpuTest } from "../gpu/gpu_test_helper.ts";
 
 /** Rows of several kinds: normal, heavy-tailed, one-sided, constant, sparse, zero, tiny. */
 function rowsOfManyKinds(rows: number, cols: number): Matrix {
@@ -59,4 +60,35 @@ Deno.test("searchGridTwin() names row, column and value when a weight is not fin
   w.data[11] = NaN;
   const o = { bits: 3, symmetric: false, steps: 40, exponent: 2.4 as const };
   await assert.rejects(searchGridTwin(w, o), /weight: NaN at \(2, 1\)/);
+});
+
+for (const bits of [2, 3, 4, 5]) {
+  for (const symmetric of [false, true]) {
+    gpuTest(`searchGridGpu() gives the twin's bits when bits = ${bits}, symmetric = ${symmetric}`, async (gpu) => {
+      for (const [rows, cols] of [...cases, [129, 31], [3, 1000]]) {
+        const w = rowsOfManyKinds(rows, cols);
+        for (const steps of [1, 33, 40, 100]) {
+          const o = { bits, symmetric, steps, exponent: 2.4 as const };
+          const once = await searchGridGpu(gpu, w, o), twice = await searchGridGpu(gpu, w, o);
+          assert.deepEqual(once, await searchGridTwin(w, o));
+          assert.deepEqual(twice, once);
+        }
+      }
+    });
+  }
+}
+
+gpuTest("searchGridGpu() tiles rows and takes the asked columns when a buffer is small", async (gpu) => {
+  const w = rowsOfManyKinds(64, 128);
+  const o = { bits: 3, symmetric: false, steps: 100, exponent: 2.4 as const, columns: { start: 3, count: 101 } };
+  assert.deepEqual(await searchGridGpu(gpu, w, o), await searchGridTwin(w, o));
+}, { maxBytes: 40000 });
+
+gpuTest("wgsl/grid_search.wgsl settles nearly all rows itself when weights are of a usual kind", async (gpu) => {
+  const g = rng(2, "usual"), rows = 64, cols = 300;
+  const data = Float32Array.from({ length: rows * cols }, () => 0.02 * g.normal());
+  for (const [bits, share] of [[3, 0.02], [4, 0.3]]) {
+    const settled = await settledRows(gpu, { data, rows, cols }, { bits, symmetric: false, steps: 100, exponent: 2.4 });
+    assert.ok(settled >= rows * (1 - share), `${settled} of ${rows} rows at ${bits} bits`);
+  }
 });

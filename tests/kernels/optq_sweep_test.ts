@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { searchGridTwin } from "../../lib/kernels/grid_search.ts";
 import { minmaxGrid } from "../../lib/kernels/minmax.ts";
-import { sweepTwin } from "../../lib/kernels/optq_sweep.ts";
+import { sweepGpu, sweepTwin } from "../../lib/kernels/optq_sweep.ts";
 import { assertWithin } from "../assert.ts";
+import type { SweepProblem, SweepResult } from "../../lib/kernels/kernels.ts";
+import { gpuTest } from "../gpu/gpu_test_helper.ts";
 import { plainSweep, sweepProblem } from "./sweep_cases.ts";
 
 const shapes = [[1, 1, 0], [1, 1, 1], [3, 31, 2], [2, 33, 33], [17, 128, 0], [5, 257, 6], [4, 300, 140]];
@@ -72,4 +74,74 @@ Deno.test("sweepTwin() names the thing and the value when a problem does not fit
   await assert.rejects(sweepTwin({ ...p, grid: null }), /no grid/);
   const scale = Float32Array.of(1, 0, 1);
   await assert.rejects(sweepTwin({ ...p, grid: { ...p.grid!, scale } }), /scale of row 1 is 0/);
+});
+
+/** Codes equal, but for the first difference of a row, which must lie within 1e-5 · scale of the boundary between two codes. */
+function assertSweepsAgree(p: SweepProblem, got: SweepResult, twin: SweepResult, what: string): void {
+  const { rows, cols } = p.weight, { quantized } = p;
+  assert.deepEqual([got.scale, got.zero], [twin.scale, twin.zero], `${what}: grids`);
+  const { values } = plainSweep(p, twin.scale, twin.zero), groups = twin.scale.length / rows;
+  const same: number[] = [];
+  for (let r = 0; r < rows; r++) {
+    let k = 0;
+    while (k < quantized && got.codes[r * quantized + k] === twin.codes[r * quantized + k]) k++;
+    if (k === quantized) {
+      same.push(r);
+      continue;
+    }
+    const g = r * groups + (p.groupSize === 0 ? 0 : Math.floor(k / p.groupSize));
+    const level = values[r * cols + k] / twin.scale[g], distance = Math.abs(level - Math.floor(level) - 0.5);
+    assert.ok(distance < 1e-5, `${what}: row ${r}, column ${k}: ${level} is no tie`);
+  }
+  assert.ok(same.length >= 0.95 * rows, `${what}: only ${same.length} of ${rows} rows agree`);
+  const weakOf = (s: SweepResult) =>
+    same.flatMap((r) => [...s.weak.subarray(r * (cols - quantized), (r + 1) * (cols - quantized))]);
+  assertWithin(weakOf(got), weakOf(twin), 1e-5, `${what}: weak columns`);
+  if (same.length === rows) {
+    assertWithin(got.residual, twin.residual, (k) => 1e-4 * twin.residual[k] + 1e-9, `${what}: residual`);
+  }
+}
+
+gpuTest("sweepGpu() gives the twin's codes when rows have one grid", async (gpu) => {
+  for (const [rows, cols, weak] of [...shapes, [31, 64, 3], [128, 96, 0], [257, 130, 5]]) {
+    for (const bits of [2, 3, 4, 8]) {
+      const p = sweepProblem(rows, cols, weak, bits);
+      for (const blockSize of [128, 7]) {
+        const once = await sweepGpu(gpu, { ...p, blockSize }), twice = await sweepGpu(gpu, { ...p, blockSize });
+        assertSweepsAgree(
+          p,
+          once,
+          await sweepTwin({ ...p, blockSize }),
+          `(${rows}, ${cols}), ${bits} bits, ${blockSize}`,
+        );
+        assert.deepEqual(twice, once);
+      }
+    }
+  }
+});
+
+gpuTest("sweepGpu() chooses the twin's group grids", async (gpu) => {
+  for (const [groupSize, blockSize] of [[32, 128], [100, 64], [16, 50]]) {
+    for (const tuning of ["mse", "minmax"] as const) {
+      const search = { tuning, symmetric: false, steps: 40 };
+      // In the first block nothing has been fed forward: the grids are the twin's to the last bit. Later ones are near.
+      const p = { ...sweepProblem(33, 150, 4), grid: null, groupSize, blockSize, search };
+      const got = await sweepGpu(gpu, p), twin = await sweepTwin(p);
+      const near = got.scale.filter((s, i) => Math.abs(s - twin.scale[i]) <= 1e-5 * twin.scale[i]).length;
+      assert.ok(near >= 0.97 * got.scale.length, `${near} of ${got.scale.length} scales`);
+      assert.deepEqual(got.codes, plainSweep(p, got.scale, got.zero).codes);
+    }
+  }
+});
+
+gpuTest("sweepGpu() tiles rows when a buffer is small", async (gpu) => {
+  const p = sweepProblem(65, 200, 4);
+  assertSweepsAgree(p, await sweepGpu(gpu, p), await sweepTwin(p), "tiled");
+}, { maxBytes: 200 * 136 * 4 });
+
+gpuTest("sweepGpu() refuses NaN before the shader makes a legal code of it", async (gpu) => {
+  const p = sweepProblem(3, 8, 2);
+  const bad = p.weight.data.slice();
+  bad[13] = NaN;
+  await assert.rejects(sweepGpu(gpu, { ...p, weight: { ...p.weight, data: bad } }), /weight: NaN at \(1, 5\)/);
 });
