@@ -2,9 +2,16 @@
 import { join } from "node:path";
 import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
-import { type Fingerprint } from "./journal.ts";
-import { type ExperimentOptions, fingerprintOf, openExperiment, type Report, runExperiment } from "./experiment.ts";
-import { openKernels } from "../kernels/kernels.ts";
+import { type Kernels, openKernels } from "../kernels/kernels.ts";
+import {
+  type ExperimentOptions,
+  fingerprintOf,
+  type OpenedExperiment,
+  openExperiment,
+  type Report,
+  runOpened,
+  type WindowCache,
+} from "./experiment.ts";
 import { labPaths } from "./paths.ts";
 import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
 
@@ -37,37 +44,35 @@ export interface CompareOptions extends Omit<ExperimentOptions, "out" | "resume"
  * @throws LabError as runExperiment.
  */
 export async function compare(common: RecipeInput, cases: readonly Case[], o: CompareOptions = {}): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const [i, { label, ...differs }] of cases.entries()) {
-    o.onCase?.(i, cases.length, label);
-    const recipe = makeRecipe({ ...common, ...differs });
-    rows.push({ label, recipe, report: await experimentOnce(recipe, o) });
+  const rows: Row[] = [], cut: WindowCache = new Map(), kernels = await openKernels(o.device ?? "auto");
+  try {
+    for (const [i, { label, ...differs }] of cases.entries()) {
+      o.onCase?.(i, cases.length, label);
+      const recipe = makeRecipe({ ...common, ...differs }), opened = await openExperiment(recipe, o, cut);
+      try {
+        rows.push({ label, recipe, report: await experimentOnce(opened, kernels, o) });
+      } finally {
+        opened.close();
+      }
+    }
+  } finally {
+    kernels.close();
   }
   return rows;
 }
 
 /**
- * The report of a recipe: read back where a finished run of exactly this is on disk, resumed where it was stopped, run
- * where it is new.
+ * The report of an opened experiment: read back where a finished run of exactly this is on disk, resumed where it was
+ * stopped, run where it is new.
  */
-export async function experimentOnce(recipe: Recipe, o: CompareOptions = {}): Promise<Report> {
+export async function experimentOnce(opened: OpenedExperiment, kernels: Kernels, o: CompareOptions): Promise<Report> {
   const { folder: chosen, onCase: _, ...options } = o, folder = chosen ?? join(labPaths().out, "runs");
-  const fingerprint = await recipeFingerprint(recipe, o),
-    key = { ...fingerprint, evaluation: JSON.stringify(recipe.evaluation) };
+  const { recipe, evaluation } = opened;
+  const key = { ...await fingerprintOf(opened, kernels), "evaluation sha256": evaluation.sha256 };
   const name = sha256Hex(new TextEncoder().encode(JSON.stringify(key))).slice(0, 16);
   const out = join(folder, `${recipe.method}-${recipe.bits}-${name}`);
   const known = await Deno.readTextFile(join(out, "report.json")).then((t) => JSON.parse(t) as Report, () => null);
-  return known ?? await runExperiment(recipe, { ...options, out, resume: true });
-}
-
-async function recipeFingerprint(recipe: Recipe, o: CompareOptions): Promise<Fingerprint> {
-  const opened = await openExperiment(recipe, o), kernels = await openKernels(o.device ?? "auto");
-  try {
-    return { ...await fingerprintOf(opened, kernels), "evaluation sha256": opened.evaluation.sha256 };
-  } finally {
-    kernels.close();
-    opened.close();
-  }
+  return known ?? await runOpened(opened, kernels, { ...options, out, resume: true });
 }
 
 /** What the rows of the end-to-end comparison share. */

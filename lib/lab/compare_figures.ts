@@ -95,13 +95,20 @@ export function perplexityFigure(rows: readonly Row[]): Figure {
   );
 }
 
+/** The rows whose layer errors are known, at the fewest bits a code: where methods differ most. */
+function atFewestBits(rows: readonly Row[]): Row[] {
+  const measured = rows.filter((r) => errorShare(r) !== null);
+  const fewest = Math.min(...measured.map((r) => Math.floor(r.recipe.bits)));
+  return measured.filter((r) => Math.floor(r.recipe.bits) === fewest);
+}
+
 /**
  * Output error of each layer, one series a row, in the order of the model.
  *
  * y: tr(D H Dᵀ) as a share of round-to-nearest's at the same bits, so that layers of all sizes fit one axis.
  */
 export function layerErrorFigure(rows: readonly Row[]): Figure {
-  const measured = rows.filter((r) => errorShare(r) !== null);
+  const measured = atFewestBits(rows);
   return scatterFigure(
     {
       title: "Output error of every layer, beside round-to-nearest",
@@ -110,8 +117,9 @@ export function layerErrorFigure(rows: readonly Row[]): Figure {
       guides: [{ axis: "y", at: 1, label: "round to nearest" }],
       caption: "Each point is one linear layer; below the line it does better than rounding to nearest.",
     },
-    measured.map((r) => ({
+    measured.map((r, i) => ({
       name: r.label,
+      style: i,
       x: r.report.layers.map((_, i) => i),
       y: r.report.layers.map((l) => l.objective! / l.objectiveRtn!),
       labels: r.report.layers.map((l) => l.name),
@@ -121,7 +129,7 @@ export function layerErrorFigure(rows: readonly Row[]): Figure {
 
 /** How much of the layer error is left, by kind of linear: one group of bars a kind, one bar a row. */
 export function kindErrorFigure(rows: readonly Row[]): Figure {
-  const measured = rows.filter((r) => errorShare(r) !== null), kind = (name: string) => name.replace(/^\d+\./, "");
+  const measured = atFewestBits(rows), kind = (name: string) => name.replace(/^\d+\./, "");
   const kinds = [...new Set(measured[0].report.layers.map((l) => kind(l.name)))];
   const sum = (r: Row, k: string, f: (l: Row["report"]["layers"][number]) => number) =>
     r.report.layers.filter((l) => kind(l.name) === k).reduce((a, l) => a + f(l), 0);
@@ -132,9 +140,10 @@ export function kindErrorFigure(rows: readonly Row[]): Figure {
       y: { name: "error / RTN's at the same bits" },
       guides: [{ axis: "y", at: 1 }],
     },
-    kinds,
-    measured.map((r) => ({
+    kinds.map((k) => k.replace(/^.*\./, "")),
+    measured.map((r, i) => ({
       name: r.label,
+      style: i,
       y: kinds.map((k) => sum(r, k, (l) => l.objective!) / sum(r, k, (l) => l.objectiveRtn!)),
     })),
   );

@@ -127,16 +127,27 @@ export function memoryOf(x: OpenedExperiment): MemoryEstimate {
   });
 }
 
-/** Opens the model and the texts of a recipe; nothing is quantized yet. */
+/** Windows that were cut before, by what decides them: tokenizing a book takes seconds. */
+export type WindowCache = Map<string, TextWindows>;
+
+/**
+ * Opens the model and the texts of a recipe; nothing is quantized yet.
+ *
+ * @param cut windows of earlier experiments, to take from and to add to.
+ * @throws LabError as resolveModel, openLanguageModel, openWindows and planExperiment.
+ */
 export async function openExperiment(
   recipe: Recipe,
   o: Pick<ExperimentOptions, "onProgress" | "localCopy"> = {},
+  cut: WindowCache = new Map(),
 ): Promise<OpenedExperiment> {
   const files = await resolveModel(recipe.model, o.onProgress ? { onProgress: o.onProgress } : {});
   try {
     const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
-    const windows = (t: Recipe["calibration"], purpose: "calibration" | "evaluation") =>
-      openWindows(t.text, {
+    const windows = async (t: Recipe["calibration"], purpose: "calibration" | "evaluation") => {
+      const key = JSON.stringify([recipe.model, recipe.seed, purpose, t]), known = cut.get(key);
+      if (known) return known;
+      const opened = await openWindows(t.text, {
         tokenizer,
         samples: t.samples,
         seqLen: t.seqLen,
@@ -144,6 +155,9 @@ export async function openExperiment(
         purpose,
         ...(o.localCopy ? { localCopy: o.localCopy } : {}),
       });
+      cut.set(key, opened);
+      return opened;
+    };
     const needs = findMethod(recipe.method).needs.hessian;
     const calibration = needs ? await windows(recipe.calibration, "calibration") : null;
     const evaluation = await windows(recipe.evaluation, "evaluation");
@@ -163,59 +177,73 @@ export async function openExperiment(
  * @throws LabError on anything that does not fit; an AbortError when the signal says so.
  */
 export async function runExperiment(recipe: Recipe, o: ExperimentOptions): Promise<Report> {
-  const begun = performance.now(), seconds: Record<string, number> = {};
-  const opened = await openExperiment(recipe, o);
+  const begun = performance.now(), opened = await openExperiment(recipe, o);
   const kernels = await openKernels(o.device ?? "auto");
   try {
-    o.onLine?.(`kernels on ${kernels.description}`);
-    o.onLine?.(`memory: ${memoryOf(opened).sentence}`);
-    const { files, model, calibration, evaluation, plan } = opened;
-    const fingerprint = await fingerprintOf(opened, kernels);
-    seconds.load = secondsSince(begun);
-    const journal = await openJournal(o.out, fingerprint, o.resume ?? false);
-    if (journal.finished.length > 0) {
-      o.onLine?.(`resuming: ${journal.finished.length} of ${model.blocks} blocks are done`);
-    }
-    const lap = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
-      const start = performance.now();
-      const value = await work();
-      seconds[stage] = secondsSince(start);
-      return value;
-    };
-    const common = { ...(o.onProgress ? { onProgress: o.onProgress } : {}), ...(o.signal ? { signal: o.signal } : {}) };
-    const result = await lap(
-      "quantizeAndCalibrate",
-      () =>
-        quantizeModel({
-          recipe,
-          model,
-          calibration,
-          kernels,
-          journal,
-          ...common,
-          ...(o.onLayer ? { onLayer: o.onLayer } : {}),
-        }),
-    );
-    await lap("save", () => savePacked(o.out, opened, result.layers));
-    const fp = o.skipFloat ? null : await lap("evaluateFloat", () => floatPerplexity(opened, o));
-    const quantized = await lap("evaluate", async () => {
-      const packed = await resolveModel(o.out);
-      try {
-        const packedModel = await openLanguageModel(packed);
-        const label = "evaluating the quantized model";
-        return (await perplexity(packedModel, evaluation, { onProgress: relabel(o.onProgress, label) })).perplexity;
-      } finally {
-        packed.source.close();
-      }
-    });
-    seconds.total = secondsSince(begun);
-    const report = makeReport(opened, kernels, { fp, quantized }, seconds, result, fingerprint);
-    await atomicWriteText(join(o.out, "report.json"), JSON.stringify(report, null, 1) + "\n");
-    return report;
+    return await runOpened(opened, kernels, o, begun);
   } finally {
     kernels.close();
     opened.close();
   }
+}
+
+/**
+ * Runs an experiment that is open already; both it and the kernels stay open.
+ *
+ * @param begun when the work began, a value of performance.now(): `seconds.load` and `seconds.total` count from there.
+ * @throws as {@link runExperiment}.
+ */
+export async function runOpened(
+  opened: OpenedExperiment,
+  kernels: Kernels,
+  o: ExperimentOptions,
+  begun: number = performance.now(),
+): Promise<Report> {
+  const seconds: Record<string, number> = {}, { recipe, model, calibration, evaluation } = opened;
+  o.onLine?.(`kernels on ${kernels.description}`);
+  o.onLine?.(`memory: ${memoryOf(opened).sentence}`);
+  const fingerprint = await fingerprintOf(opened, kernels);
+  seconds.load = secondsSince(begun);
+  const journal = await openJournal(o.out, fingerprint, o.resume ?? false);
+  if (journal.finished.length > 0) {
+    o.onLine?.(`resuming: ${journal.finished.length} of ${model.blocks} blocks are done`);
+  }
+  const lap = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
+    const start = performance.now();
+    const value = await work();
+    seconds[stage] = secondsSince(start);
+    return value;
+  };
+  const common = { ...(o.onProgress ? { onProgress: o.onProgress } : {}), ...(o.signal ? { signal: o.signal } : {}) };
+  const result = await lap(
+    "quantizeAndCalibrate",
+    () =>
+      quantizeModel({
+        recipe,
+        model,
+        calibration,
+        kernels,
+        journal,
+        ...common,
+        ...(o.onLayer ? { onLayer: o.onLayer } : {}),
+      }),
+  );
+  await lap("save", () => savePacked(o.out, opened, result.layers));
+  const fp = o.skipFloat ? null : await lap("evaluateFloat", () => floatPerplexity(opened, o));
+  const quantized = await lap("evaluate", async () => {
+    const packed = await resolveModel(o.out);
+    try {
+      const packedModel = await openLanguageModel(packed);
+      const label = "evaluating the quantized model";
+      return (await perplexity(packedModel, evaluation, { onProgress: relabel(o.onProgress, label) })).perplexity;
+    } finally {
+      packed.source.close();
+    }
+  });
+  seconds.total = secondsSince(begun);
+  const report = makeReport(opened, kernels, { fp, quantized }, seconds, result, fingerprint);
+  await atomicWriteText(join(o.out, "report.json"), JSON.stringify(report, null, 1) + "\n");
+  return report;
 }
 
 /** Progress under another name. */

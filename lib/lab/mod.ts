@@ -6,3 +6,15 @@ export { progress } from "./progress.ts";
 export { exact, relative, timing } from "./record.ts";
 export { type NotebookSession, startNotebook } from "./session.ts";
 export { type Table, table } from "./table.ts";
+export { compare, comparisonCases, comparisonRecipe } from "./compare.ts";
+export {
+  comparisonNumbers,
+  comparisonProvenance,
+  comparisonTable,
+  floatPerplexityOf,
+  kindErrorFigure,
+  layerErrorFigure,
+  orderSentence,
+  perplexityFigure,
+  weakColumnTable,
+} from "./compare_figures.ts";
