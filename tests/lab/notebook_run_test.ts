@@ -6,7 +6,7 @@ import { type NotebookRun, runNotebook } from "../../lib/lab/notebook_run.ts";
 import { runAndCompare } from "../../lib/lab/notebooks.ts";
 import { ensureJupyter } from "../../lib/lab/setup.ts";
 
-const trial = fileURLToPath(new URL("./trial.ipynb", import.meta.url));
+const trial = fileURLToPath(new URL("../../fixtures/trial.ipynb", import.meta.url));
 const jupyter = await ensureJupyter({ onLine: console.log });
 
 async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
