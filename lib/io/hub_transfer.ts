@@ -98,7 +98,9 @@ async function withRetries<T>(
     } catch (cause) {
       if (cause instanceof LabError) throw cause;
       if (++failures >= access.attempts) {
-        const reason = cause instanceof Error ? cause.message : String(cause);
+        const reason = [cause, (cause as Error).cause].filter((e) => e instanceof Error).map((e) => e.message).join(
+          ": ",
+        );
         const hint = "Check the connection (HF_ENDPOINT names a mirror) and run again: what has come is kept.";
         const problem = `cannot be reached at ${access.endpoint} (${reason}; ${failures} attempts)`;
         throw new HubUnreachable("network", describe(file), problem, hint, { cause });

@@ -171,7 +171,10 @@ async function download(set: Dataset, split: Split, o: HubOptions): Promise<stri
     try {
       return await hubFile({ repo, revision: set.revision, path }, o);
     } catch (error) {
-      if (!(error instanceof LabError && error.kind === "network") || i === split.files.length - 1) throw error;
+      if (!(error instanceof LabError && error.kind === "network")) throw error;
+      if (i < split.files.length - 1) continue;
+      const hint = `${error.hint} Or give a local copy of its ${split.name} split.`.trim();
+      throw new LabError("network", error.thing, error.problem, hint, { cause: error });
     }
   }
   throw new LabError("network", set.repo, "names no file");
