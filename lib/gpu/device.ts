@@ -1,4 +1,5 @@
 // The GPU as one object: adapter, limits, features, its loss, and a queue of one so that error scopes never interleave.
+import { tmpdir } from "node:os";
 import { LabError } from "../io/errors.ts";
 
 /** An open WebGPU device. Everything in lib/gpu takes one; `close` it when done. */
@@ -57,6 +58,8 @@ const WANTED_LIMITS = {
  */
 export async function openGpu(o: { readonly dirty?: boolean; readonly maxBytes?: number } = {}): Promise<Gpu | null> {
   const api = (globalThis.navigator as Navigator | undefined)?.gpu;
+  // Drivers that look for a display write "error: XDG_RUNTIME_DIR is invalid" where there is none; we draw nothing.
+  if (Deno.build.os === "linux" && !Deno.env.get("XDG_RUNTIME_DIR")) Deno.env.set("XDG_RUNTIME_DIR", tmpdir());
   const adapter = await api?.requestAdapter({ powerPreference: "high-performance" }) ??
     await api?.requestAdapter({ forceFallbackAdapter: true });
   if (!adapter) return null;
