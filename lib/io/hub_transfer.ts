@@ -38,7 +38,17 @@ export interface RemoteFile {
   readonly size: number | null;
 }
 
-/** A file's name for messages: "org/name: config.json". */
+/**
+ * A file's name for messages.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { describe } from "./hub_transfer.ts";
+ * const repo = { type: "model", name: "org/name" } as const;
+ * assert.equal(describe({ repo, revision: "v1", path: "config.json" }), "org/name@v1: config.json");
+ * ```
+ */
 export function describe(file: HubFile): string {
   return `${file.repo.name}${file.revision && file.revision !== "main" ? `@${file.revision}` : ""}: ${file.path}`;
 }
@@ -116,6 +126,16 @@ async function withRetries<T>(
  *
  * @returns `missing` (the commit, or "") where the repository and revision exist and the file does not.
  * @throws LabError "network" for every other refusal and when the hub cannot be reached.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { fetchHead } from "./hub_transfer.ts";
+ * const headers = { "x-repo-commit": "0".repeat(40), etag: '"abc"', "content-length": "2" };
+ * const fetch = () => Promise.resolve(new Response(null, { headers }));
+ * const access = { endpoint: "http://hub", token: undefined, attempts: 1, stallMs: 1000, pauseMs: 1, onProgress: undefined };
+ * const remote = await fetchHead({ repo: { type: "model", name: "org/name" }, path: "a" }, "main", { ...access, fetch });
+ * assert.deepEqual(remote, { url: "http://hub/org/name/resolve/main/a", commit: "0".repeat(40), etag: "abc", size: 2 });
+ * ```
  */
 export function fetchHead(
   file: HubFile,
@@ -183,6 +203,17 @@ function refusal(file: HubFile, revision: string, response: Response, access: Hu
  * Downloads the bytes of `remote` to `blob`, by way of `blob.incomplete`, whose bytes of an earlier try are kept.
  *
  * @throws LabError "network", "format" (wrong hash or size; nothing is left), "storage".
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { fetchInto } from "./hub_transfer.ts";
+ * const blob = await Deno.makeTempFile(), fetch = () => Promise.resolve(new Response("hi"));
+ * const access = { endpoint: "http://hub", token: undefined, attempts: 1, stallMs: 1000, pauseMs: 1, onProgress: undefined };
+ * const remote = { url: "http://hub/a", commit: "0".repeat(40), etag: "abc", size: 2 };
+ * await fetchInto(blob, { repo: { type: "model", name: "org/name" }, path: "a" }, remote, { ...access, fetch });
+ * assert.equal(await Deno.readTextFile(blob), "hi");
+ * await Deno.remove(blob);
+ * ```
  */
 export async function fetchInto(blob: string, file: HubFile, remote: RemoteFile, access: HubAccess): Promise<void> {
   const partial = `${blob}.incomplete`;

