@@ -8,10 +8,10 @@ import {
   fingerprintOf,
   type OpenedExperiment,
   openExperiment,
-  type Report,
   runOpened,
   type WindowCache,
 } from "./experiment.ts";
+import { type Report } from "./report.ts";
 import { labPaths } from "./paths.ts";
 import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
 

@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import { atomicWriteText } from "../io/atomic.ts";
 import { sha256Hex } from "../io/digest.ts";
-import { LabError } from "../io/errors.ts";
 import { labCache } from "../io/cache.ts";
 import type { ModelFiles } from "../io/open_model.ts";
 import type { OnProgress } from "../io/progress.ts";
@@ -12,13 +11,14 @@ import { findMethod } from "../methods/table.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
 import { estimateMemory, type MemoryEstimate } from "../model/memory.ts";
 import { perplexity } from "../model/perplexity.ts";
-import { addBits, storageOf, type StoredBits } from "../quant/budget.ts";
 import { secondsSince } from "../quant/context.ts";
 import { type Fingerprint, openJournal } from "./journal.ts";
 import { resolveModel } from "./open.ts";
 import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry } from "./packed.ts";
-import { quantizeModel, tensorName } from "./quantize.ts";
-import { type LinearPlan, planBlock, type Recipe } from "./recipe.ts";
+import { quantizeModel } from "./quantize.ts";
+import { type Plan, planExperiment } from "./plan.ts";
+import type { Recipe } from "./recipe.ts";
+import { makeReport, type Report } from "./report.ts";
 import { writeRest } from "./save.ts";
 import { labVersion } from "./version.ts";
 
@@ -37,73 +37,6 @@ export interface ExperimentOptions {
   readonly onLayer?: Parameters<typeof quantizeModel>[0]["onLayer"];
   /** Do not evaluate the float model (its perplexity is NaN in the report). */
   readonly skipFloat?: boolean;
-}
-
-/** One line of a report's table. */
-export interface ReportLayer {
-  readonly name: string;
-  /** Ids of the weak columns, ascending. */
-  readonly weak: readonly number[];
-  readonly objective: number | null;
-  readonly objectiveRtn: number | null;
-  readonly damp: number;
-  readonly fallback: string | null;
-  readonly deadColumns: number;
-  readonly storedBits: number;
-}
-
-/** DIR/report.json. */
-export interface Report {
-  readonly model: string;
-  readonly note: string;
-  readonly method: string;
-  readonly bits: { readonly target: number; readonly nominal: number; readonly stored: number };
-  /** Token perplexity over windows of evaluation.seqLen; null where it was not measured. */
-  readonly ppl: { readonly fp: number | null; readonly quantized: number | null };
-  readonly seconds: Readonly<Record<string, number>>;
-  readonly layers: readonly ReportLayer[];
-  readonly provenance: Readonly<Record<string, unknown>>;
-}
-
-/** Everything that is known before the work starts. */
-export interface Plan {
-  readonly blocks: readonly (readonly LinearPlan[])[];
-  readonly stored: StoredBits;
-  readonly nominal: number;
-}
-
-/**
- * What a recipe will make of a model: columns of each linear, and the bits it will store.
- *
- * nominal = b + (16 − b) · (weak weights) / (weights): what papers count.
- */
-export function planExperiment(recipe: Recipe, model: LanguageModel): Plan {
-  const blocks = Array.from({ length: model.blocks }, (_, b) => planBlock(recipe, b, model.linears(b)));
-  const { options } = recipe, quantized = blocks.flat().filter((p) => p.quantize);
-  if (quantized.length === 0) {
-    throw new LabError(
-      "input",
-      "--layers",
-      `"${recipe.layers}" matches no linear`,
-      `Names look like "${blocks[0][0].name}".`,
-    );
-  }
-  const groupSize = Number(options.groupSize ?? 0);
-  const stored = addBits(quantized.map((p) =>
-    storageOf({
-      rows: p.linear.out,
-      cols: p.linear.in,
-      bits: p.bits,
-      groupSize,
-      weak: p.weakColumns,
-      scaleBits: Number(options.scaleBits ?? 32),
-      groupMap: options.actOrder === true && groupSize > 0,
-    })
-  ));
-  const weights = (f: (p: LinearPlan) => number) => quantized.reduce((a, p) => a + p.linear.out * f(p), 0);
-  const b = Math.floor(recipe.bits),
-    nominal = b + (16 - b) * weights((p) => p.weakColumns) / weights((p) => p.linear.in);
-  return { blocks, stored, nominal };
 }
 
 /** An opened experiment: the model, its texts and the plan, before any work. */
@@ -296,69 +229,4 @@ async function savePacked(out: string, x: OpenedExperiment, layers: Record<strin
     layers,
   };
   await atomicWriteText(join(out, PACKED_INDEX), JSON.stringify(index, null, 1) + "\n");
-}
-
-function makeReport(
-  x: OpenedExperiment,
-  kernels: Kernels,
-  ppl: { fp: number | null; quantized: number },
-  seconds: Record<string, number>,
-  result: Awaited<ReturnType<typeof quantizeModel>>,
-  fingerprint: Fingerprint,
-): Report {
-  const { recipe, model, plan } = x, finite = (v: number | null) => v === null || Number.isNaN(v) ? null : v;
-  const { calibrate = 0, propagate = 0, load: blockLoad = 0, save: blockSave = 0, ...stages } = result.seconds;
-  const layers = plan.blocks.flatMap((block, b) =>
-    block.filter((p) => p.quantize).map((p) => {
-      const e = result.layers[tensorName(model, b, p.linear.name)], r = e.report;
-      return {
-        name: p.name,
-        weak: e.weakIds,
-        objective: finite(r.objective),
-        objectiveRtn: finite(r.objectiveRtn),
-        damp: r.damp,
-        fallback: r.fallback,
-        deadColumns: r.deadColumns,
-        storedBits: e.storedBits,
-      };
-    })
-  );
-  const total = (f: (s: string) => boolean) =>
-    Object.entries(stages).filter(([s]) => f(s)).reduce((a, [, v]) => a + v, 0);
-  return {
-    model: x.files.label,
-    note: x.files.note,
-    method: recipe.method,
-    bits: { target: recipe.bits, nominal: plan.nominal, stored: plan.stored.perWeight },
-    ppl,
-    seconds: {
-      load: seconds.load,
-      calibrate: calibrate + propagate,
-      quantize: total(() => true),
-      evaluate: (seconds.evaluate ?? 0) + (seconds.evaluateFloat ?? 0),
-      total: seconds.total,
-      quantizationWall: seconds.quantizeAndCalibrate,
-      ...Object.fromEntries(Object.entries({ ...stages, calibrateGram: calibrate, propagate, blockLoad, blockSave })),
-    },
-    layers,
-    provenance: {
-      recipe,
-      ...fingerprint,
-      date: new Date().toISOString(),
-      deno: Deno.version.deno,
-      kernels: kernels.description,
-      device: kernels.device,
-      evaluation: {
-        label: x.evaluation.label,
-        sha256: x.evaluation.sha256,
-        windows: x.evaluation.windows,
-        seqLen: x.evaluation.length,
-        unit: "token",
-      },
-      calibration: x.calibration
-        ? { label: x.calibration.label, windows: x.calibration.windows, seqLen: x.calibration.length }
-        : null,
-      resumedBlocks: result.resumedBlocks,
-    },
-  };
 }

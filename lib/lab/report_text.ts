@@ -1,5 +1,6 @@
 // Plans and reports as lines for people.
-import type { OpenedExperiment, Report } from "./experiment.ts";
+import type { OpenedExperiment } from "./experiment.ts";
+import type { Report } from "./report.ts";
 import type { MemoryEstimate } from "../model/memory.ts";
 import { formatSeconds } from "./format.ts";
 import type { LinearPlan } from "./recipe.ts";
