@@ -1,7 +1,7 @@
 // Figures as plain plotly JSON in the house's style: colours that colour-blind readers tell apart, dashes, markers and patterns
 // that survive a grey printer, axes with names and units, margins that hold at 400 and at 1280 pixels. No plotting library here.
 import type { Matrix } from "../io/tensor.ts";
-import { type Axis, axisTitle, type FigureOptions, houseLayout, layoutAxis, seriesStyle } from "./figure_style.ts";
+import { type Axis, axisTitle, type FigureOptions, houseLayout, layoutAxis, seriesStyles } from "./figure_style.ts";
 import { formatNumber } from "./format.ts";
 
 /** A figure ready to be shown; `data` and `layout` are plotly's. */
@@ -25,7 +25,7 @@ export interface Series {
   readonly spread?: ArrayLike<number>;
   /** What the pointer shows at each point. */
   readonly labels?: readonly string[];
-  /** 0 to 7: fixes the look; by default known methods have their own and others follow in order. */
+  /** 0 to 7: fixes the look; by default known methods have their own and others take what is free. */
   readonly style?: number;
 }
 
@@ -67,11 +67,12 @@ export function scatterFigure(o: FigureOptions, series: readonly Series[]): Figu
 
 function xyFigure(o: FigureOptions, series: readonly Series[], mode: (s: Series) => string): Figure {
   const lost = { count: 0 };
+  const looks = seriesStyles(series);
   const data = series.map((s, i) => {
     const x = s.x ?? Array.from(s.y, (_, k) => k);
     sameLength(o.title, s.name, x, s.y);
     if (s.spread) sameLength(o.title, `${s.name} (spread)`, s.spread, s.y);
-    const look = seriesStyle(s.name, s.style ?? i), m = mode(s);
+    const look = looks[i], m = mode(s);
     return {
       type: "scatter",
       mode: m,
@@ -116,9 +117,10 @@ export function barFigure(
   series: readonly Omit<Series, "x">[],
 ): Figure {
   const lost = { count: 0 };
+  const looks = seriesStyles(series);
   const data = series.map((s, i) => {
     sameLength(o.title, s.name, categories, s.y);
-    const look = seriesStyle(s.name, s.style ?? i);
+    const look = looks[i];
     return {
       type: "bar",
       name: s.name,
@@ -180,6 +182,7 @@ export function histogramFigure(
   }
   if (!(high > low)) [low, high] = Number.isFinite(low) ? [low - 0.5, low + 0.5] : [0, 1];
   const width = (high - low) / bins, lost = { count: 0 };
+  const looks = seriesStyles(series);
   const data = series.map((s, i) => {
     const counts = new Array<number>(bins).fill(0);
     for (let k = 0; k < s.y.length; k++) {
@@ -187,7 +190,7 @@ export function histogramFigure(
       if (v >= low && v <= high) counts[Math.min(bins - 1, Math.floor((v - low) / width))]++;
       else lost.count++;
     }
-    const look = seriesStyle(s.name, s.style ?? i);
+    const look = looks[i];
     return {
       type: "bar",
       name: s.name,

@@ -55,19 +55,34 @@ const METHODS: readonly (readonly [start: string, style: number])[] = [
 ];
 
 /**
- * The look of a series: a method's own, else the one of its place.
+ * The looks of a figure's series: the one asked for by number, else a method's own, else the next that is free. A method that
+ * comes again keeps its colour and takes the next free dash, marker and pattern.
  *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { seriesStyle } from "./figure_style.ts";
- * assert.equal(seriesStyle("OWQ 3.01", 5).colour, "#D55E00");
- * assert.notEqual(seriesStyle("a", 0).dash, seriesStyle("b", 1).dash);
+ * import { seriesStyles } from "./figure_style.ts";
+ * const [optq, owq, again] = seriesStyles([{ name: "OPTQ 3" }, { name: "OWQ 3.01" }, { name: "OWQ 3.1" }]);
+ * assert.equal(owq.colour, again.colour);
+ * assert.equal(new Set([optq.dash, owq.dash, again.dash]).size, 3);
  * ```
  */
-export function seriesStyle(name: string, place: number): SeriesStyle {
-  const method = METHODS.find(([start]) => name.toLowerCase().startsWith(start));
-  return STYLES[(method ? method[1] : place) % STYLES.length];
+export function seriesStyles(series: readonly { readonly name: string; readonly style?: number }[]): SeriesStyle[] {
+  const own = series.map((s) =>
+    s.style ?? METHODS.find(([start]) => s.name.toLowerCase().startsWith(start))?.[1] ?? null
+  );
+  const taken = new Set<number>();
+  const free = () => {
+    const next = STYLES.findIndex((_, i) => !taken.has(i) && !own.includes(i));
+    const style = next >= 0 ? next : taken.size % STYLES.length;
+    taken.add(style);
+    return STYLES[style];
+  };
+  return own.map((style, i) => {
+    if (style === null) return free();
+    const look = STYLES[style % STYLES.length];
+    return own.indexOf(style) === i ? look : { ...free(), colour: look.colour };
+  });
 }
 
 /**

@@ -24,6 +24,17 @@ Deno.test("a method keeps its look wherever it stands", () => {
   assert.deepEqual(a[1].line as object, b[0].line as object);
 });
 
+Deno.test("series of one method in one figure share its colour and still differ without it", () => {
+  const names = ["OPTQ 3", "OWQ 3.01", "OWQ 3.1", "OWQ 4.01", "RTN", "other", "more"];
+  const lines = lineFigure(axes, names.map((name) => ({ name, y: [1] }))).data.map((t) =>
+    t.line as Record<string, string>
+  );
+  assert.equal(new Set(lines.slice(1, 4).map((l) => l.color)).size, 1);
+  assert.equal(new Set(lines.map((l) => l.dash)).size, names.length);
+  const asked = lineFigure(axes, [{ name: "RTN", y: [1], style: 2 }]).data[0].line as { dash: string };
+  assert.equal(asked.dash, "dot");
+});
+
 Deno.test("values that cannot be drawn are counted in the caption, never dropped in silence", () => {
   const f = lineFigure({ ...axes, y: { name: "error", log: true }, caption: "C." }, [{
     name: "a",
