@@ -35,7 +35,9 @@ export function assertWithin(
   }
   if (first >= 0) {
     const show = (i: number) => `[${i}] ${actual[i]} against ${expected[i]}`;
-    assert.fail(`${what}: first outside the bound ${show(first)}; worst ${show(worst)}, ${worstExcess} times the bound`);
+    assert.fail(
+      `${what}: first outside the bound ${show(first)}; worst ${show(worst)}, ${worstExcess} times the bound`,
+    );
   }
 }
 
