@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { storageError } from "./atomic.ts";
 
 /**
- * SHA-256 of bytes, in lower-case hexadecimal.
+ * SHA-256 of bytes, or of a text as UTF-8, in lower-case hexadecimal.
  *
  * @example
  * ```ts
@@ -12,8 +12,8 @@ import { storageError } from "./atomic.ts";
  * assert.ok(sha256Hex(new Uint8Array(0)).startsWith("e3b0c44298fc1c14"));
  * ```
  */
-export function sha256Hex(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+export function sha256Hex(data: Uint8Array | string): string {
+  return createHash("sha256").update(data).digest("hex");
 }
 
 /**

@@ -69,7 +69,7 @@ export async function experimentOnce(opened: OpenedExperiment, kernels: Kernels,
   const { folder: chosen, onCase: _, ...options } = o, folder = chosen ?? join(labPaths().out, "runs");
   const { recipe, evaluation } = opened;
   const key = { ...await fingerprintOf(opened, kernels), "evaluation sha256": evaluation.sha256 };
-  const name = sha256Hex(new TextEncoder().encode(JSON.stringify(key))).slice(0, 16);
+  const name = sha256Hex(JSON.stringify(key)).slice(0, 16);
   const out = join(folder, `${recipe.method}-${recipe.bits}-${name}`);
   const known = await Deno.readTextFile(join(out, "report.json")).then((t) => JSON.parse(t) as Report, () => null);
   return known ?? await runOpened(opened, kernels, { ...options, out, resume: true });

@@ -202,7 +202,7 @@ export async function fingerprintOf(x: OpenedExperiment, kernels: Kernels): Prom
  */
 export async function floatPerplexity(x: OpenedExperiment, o: Pick<ExperimentOptions, "onProgress">): Promise<number> {
   const key = [await labVersion(), await x.files.source.sha256(), x.evaluation.sha256].join(" ");
-  const file = join(labCache(), "perplexity", `${sha256Hex(new TextEncoder().encode(key))}.json`);
+  const file = join(labCache(), "perplexity", `${sha256Hex(key)}.json`);
   const known = await Deno.readTextFile(file).then(
     (t) => JSON.parse(t) as { key: string; perplexity: number },
     () => null,

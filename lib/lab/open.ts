@@ -84,7 +84,7 @@ function packedSource(folder: string, index: PackedIndex, rest: SafetensorsFile)
     sha256: async () => {
       const sums = [await rest.sha256()];
       for (const file of new Set(Object.values(index.layers).map((e) => e.file))) sums.push(await open(file).sha256());
-      return sha256Hex(new TextEncoder().encode(sums.join("\n")));
+      return sha256Hex(sums.join("\n"));
     },
     close: () => [rest, ...files.values()].forEach((f) => f.close()),
   };

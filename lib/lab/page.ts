@@ -3,7 +3,7 @@ import MarkdownIt from "markdown-it";
 import { PLOTLY_MIME } from "./display.ts";
 import { escapeHtml } from "./format.ts";
 import type { MimeBundle, Notebook, NotebookCell, NotebookOutput } from "./notebook_format.ts";
-import { sha256Hex } from "./digest.ts";
+import { sha256Hex } from "../io/digest.ts";
 import { colourCode } from "./page_code.ts";
 import { cleanHtml } from "./page_html.ts";
 import style from "./page.css" with { type: "text" };
@@ -42,7 +42,7 @@ export async function renderPage(notebook: Notebook, o: PageOptions = {}): Promi
   if (about !== "") body.splice(notebook.cells[0]?.type === "markdown" ? 1 : 0, 0, `<p class="about">${about}</p>`);
   const content = body.join("\n");
   const scripts = content.includes('<div class="plot"') ? [await plotlySource(), script] : [script];
-  const nonce = (await sha256Hex(content)).slice(0, 24);
+  const nonce = sha256Hex(content).slice(0, 24);
   const policy = `default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'nonce-${nonce}'`;
   return `<!doctype html>
 <html lang="en">

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LabError } from "../io/errors.ts";
-import { sha256Hex } from "./digest.ts";
+import { sha256Hex } from "../io/digest.ts";
 import { findProgram, runProcess } from "./process.ts";
 import { labPaths } from "./paths.ts";
 
@@ -38,7 +38,7 @@ export async function ensureJupyter(
   checkDeno(Deno.version.deno);
   const venv = o.venv ?? labPaths().venv, say = o.onLine ?? (() => {});
   const requirements = new URL("./requirements.txt", import.meta.url);
-  const stamp = await sha256Hex(`${await Deno.readTextFile(requirements)}\nvenv format 1`);
+  const stamp = sha256Hex(`${await Deno.readTextFile(requirements)}\nvenv format 1`);
   const bin = (name: string) =>
     Deno.build.os === "windows" ? join(venv, "Scripts", `${name}.exe`) : join(venv, "bin", name);
   const ready = { venv, python: bin("python"), jupyterLab: bin("jupyter-lab"), stamp };
