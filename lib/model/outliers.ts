@@ -135,7 +135,7 @@ class InjectedSource implements TensorSource {
   }
 
   async sha256(): Promise<string> {
-    return sha256Hex(new TextEncoder().encode(`${await this.#inner.sha256()} ${this.#what}`));
+    return sha256Hex(`${await this.#inner.sha256()} ${this.#what}`);
   }
 
   close() {
