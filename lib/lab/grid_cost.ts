@@ -1,6 +1,9 @@
 // What a bit costs: the relative error of a whole matrix against the width of its codes, and against all bits it stores.
+import type { OnProgress } from "../io/progress.ts";
 import type { Matrix } from "../io/tensor.ts";
 import type { Kernels } from "../kernels/kernels.ts";
+import type { Block, LanguageModel } from "../model/language_model.ts";
+import { type OtherWeights, perplexity, type TokenWindows } from "../model/perplexity.ts";
 import { storedBits } from "../quant/budget.ts";
 import { dequantize } from "../quant/dequantize.ts";
 import { OWQ_DEFAULTS, roundedForScore } from "../quant/owq.ts";
@@ -107,4 +110,51 @@ export function relativeError(a: Matrix, b: Matrix): number {
     size += b.data[i] ** 2;
   }
   return off === 0 ? 0 : off / size;
+}
+
+/**
+ * Weights for `perplexity`, each linear passed through a function first.
+ *
+ * @param change W (out, in) and the layer's name ("0.self_attn.q_proj") → Ŵ (out, in); null keeps W.
+ */
+export function changedWeights(
+  model: LanguageModel,
+  change: (w: Matrix, name: string) => Matrix | null | Promise<Matrix | null>,
+): OtherWeights {
+  let open: Block | null = null; // blocks come in order: one at a time is enough
+  return async (index, linear) => {
+    if (open?.index !== index) {
+      open?.close();
+      open = await model.openBlock(index);
+    }
+    return await change(open.weight(linear), `${index}.${linear}`);
+  };
+}
+
+/** Perplexity of a model whose linears are all rounded to nearest at one width. */
+export interface WidthPerplexity {
+  readonly bits: number;
+  readonly perplexity: number;
+}
+
+/**
+ * Perplexity against bits, every linear rounded to the nearest point of its rows' min–max grids.
+ *
+ * @param windows token ids to measure on. @param widths bits, each 1 … 8.
+ * @returns one entry a width.
+ */
+export async function perplexityByBits(
+  model: LanguageModel,
+  windows: TokenWindows,
+  widths: readonly number[],
+  onProgress?: OnProgress,
+): Promise<WidthPerplexity[]> {
+  const out: WidthPerplexity[] = [];
+  for (const [i, bits] of widths.entries()) {
+    onProgress?.({ what: "perplexity by bits", done: i, total: widths.length, unit: "widths" });
+    const weights = changedWeights(model, (w) => rounded(w, bits, 0, false));
+    out.push({ bits, perplexity: (await perplexity(model, windows, { weights })).perplexity });
+  }
+  onProgress?.({ what: "perplexity by bits", done: widths.length, total: widths.length, unit: "widths" });
+  return out;
 }

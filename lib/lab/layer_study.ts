@@ -8,12 +8,15 @@ import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import { openWindows, type TextWindows } from "../io/windows.ts";
 import type { LinearInfo } from "../model/config.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
+import { injectOutliers } from "../model/outliers.ts";
 import type { TokenWindows } from "../model/perplexity.ts";
 import type { LayerProblem } from "../quant/layer.ts";
 import { resolveModel } from "./open.ts";
 
 /** One linear layer of a float model; every method of the lab takes it as it is. */
 export interface StudyLayer extends LayerProblem {
+  /** For titles: the name, and what was done to the model where anything was. */
+  readonly label: string;
   readonly block: number;
   readonly linear: LinearInfo;
   /** H (in, in) = 2/n · Σ XᵀX over n windows of the float model. */
@@ -35,6 +38,8 @@ export interface StudyText {
 /** What a study is opened with: the calibration text, and the seed of its windows. */
 export interface StudyOptions extends StudyText {
   readonly seed: number;
+  /** Factor of {@link injectOutliers}, 1 (the default) for the model as it is; every label then says so. */
+  readonly injected?: number;
   /** A local copy of a text that otherwise comes from the hub. */
   readonly localCopy?: string;
   readonly onProgress?: OnProgress;
@@ -43,6 +48,8 @@ export interface StudyOptions extends StudyText {
 /** A model with its calibration windows. Call `close` when done. */
 export interface LayerStudy {
   readonly files: ModelFiles;
+  /** For titles: the model, and what was done to it where anything was. */
+  readonly label: string;
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer | null;
   /** The calibration windows. */
@@ -72,7 +79,9 @@ export interface LayerStudy {
  * ```
  */
 export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStudy> {
-  const files = await resolveModel(spec, o.onProgress ? { onProgress: o.onProgress } : {});
+  const plain = await resolveModel(spec, o.onProgress ? { onProgress: o.onProgress } : {}), factor = o.injected ?? 1;
+  const files = factor === 1 ? plain : injectOutliers(plain, { factor });
+  const tag = factor === 1 ? "" : `, outliers injected × ${factor}`;
   try {
     const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
     const open = (t: StudyText, purpose: "calibration" | "evaluation") =>
@@ -86,9 +95,10 @@ export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStu
       });
     const windows = await open(o, "calibration");
     const layers = (pattern?: string, onProgress?: OnProgress) =>
-      studyLayers(model, windows, { ...(pattern ? { pattern } : {}), ...(onProgress ? { onProgress } : {}) }, o.seed);
+      studyLayers(model, windows, { pattern: pattern ?? "", tag, seed: o.seed, ...(onProgress ? { onProgress } : {}) });
     return {
       files,
+      label: `${files.label}${tag}`,
       model,
       tokenizer,
       windows,
@@ -112,14 +122,18 @@ export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStu
  *
  * @param model the float model. @param windows (windows·length) token ids.
  * @param o.pattern a regular expression over "5.self_attn.k_proj"; all layers without it.
- * @param seed goes into each layer, for the methods that draw at random.
+ * @param o.tag is added to each label. @param o.seed goes into each layer, for the methods that draw at random.
  * @throws LabError "input" for a pattern that is no regular expression or matches nothing.
  */
 export async function* studyLayers(
   model: LanguageModel,
   windows: TokenWindows,
-  o: { readonly pattern?: string; readonly onProgress?: OnProgress } = {},
-  seed = 0,
+  o: {
+    readonly pattern?: string;
+    readonly tag?: string;
+    readonly seed?: number;
+    readonly onProgress?: OnProgress;
+  } = {},
 ): AsyncGenerator<StudyLayer> {
   const wanted = matchingLinears(model, o.pattern), last = Math.max(...wanted.keys());
   let hidden = await model.embed(windows.ids, windows.windows, windows.length);
@@ -133,12 +147,13 @@ export async function* studyLayers(
       for (const linear of linears) {
         yield {
           name: `${index}.${linear.name}`,
+          label: `${index}.${linear.name}${o.tag ?? ""}`,
           block: index,
           linear,
           weight: block.weight(linear.name),
           hessian: grams.get(linear.input)!,
           windowLength: windows.length,
-          seed,
+          seed: o.seed ?? 0,
         };
       }
       if (index < last) hidden = await block.forward(hidden);

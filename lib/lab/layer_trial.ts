@@ -50,7 +50,7 @@ export interface Trial {
  * const linear = { name: "q", out: 1, in: 2, input: "attention", stage: 0, ratio: 1, bias: false };
  * const weight = { data: Float32Array.of(0, 7), rows: 1, cols: 2 };
  * const hessian = { data: Float32Array.of(2, 0, 0, 2), rows: 2, cols: 2 };
- * const layer = { name: "0.q", block: 0, linear, weight, hessian, windowLength: 1, seed: 0 };
+ * const layer = { name: "0.q", label: "0.q", block: 0, linear, weight, hessian, windowLength: 1, seed: 0 };
  * const [rtn] = await tryMethods(layer, [linear], [{ label: "RTN 3", method: "rtn", bits: 3 }],
  *   { kernels: await openKernels("cpu") });
  * assert.equal(rtn.outputError, 0); // both weights are on the grid
@@ -94,7 +94,7 @@ export function trialTable(trials: readonly Trial[]): Table {
   return table(
     ["method", "bits stored a weight", "weak columns", "error of the weights (%)", "error of the output (%)"],
     trials.map((t) => [t.label, t.stored, t.weak.length, 100 * t.weightError, 100 * t.outputError]),
-    `Layer ${trials[0]?.layer.name ?? "–"}: squared error as a share of the squared size.`,
+    `Layer ${trials[0]?.layer.label ?? "–"}: squared error as a share of the squared size.`,
   );
 }
 
@@ -102,7 +102,7 @@ export function trialTable(trials: readonly Trial[]): Table {
 export function trialFigure(trials: readonly Trial[]): Figure {
   return barFigure(
     {
-      title: `One layer, ${trials[0]?.layer.name ?? ""}, by each method`,
+      title: `One layer, ${trials[0]?.layer.label ?? ""}, by each method`,
       x: { name: "method" },
       y: { name: "squared error", unit: "% of the squared size" },
       caption: "Left of each pair: how far the weights moved. Right: how far the layer's output moved on real text.",

@@ -18,3 +18,4 @@ export {
   perplexityFigure,
   weakColumnTable,
 } from "./compare_figures.ts";
+export * from "./studies.ts";

@@ -14,6 +14,8 @@ import type { StudyLayer } from "./layer_study.ts";
 /** Everything about the input columns of one layer that is one number a column; each array is (in). */
 export interface ColumnProfile {
   readonly name: string;
+  /** For titles. */
+  readonly label: string;
   readonly block: number;
   readonly linear: LinearInfo;
   /** Root mean square of what flows into the column: √(H_jj / (2 · windowLength)). */
@@ -44,7 +46,7 @@ export interface ColumnProfile {
  * const linear = { name: "q", out: 1, in: 3, input: "attention", stage: 0, ratio: 1, bias: false };
  * const weight = { data: Float32Array.of(0, 0.4, 3), rows: 1, cols: 3 };
  * const hessian = { data: Float32Array.of(2, 0, 0, 0, 8, 0, 0, 0, 2), rows: 3, cols: 3 };
- * const p = await profileColumns({ name: "0.q", block: 0, linear, weight, hessian, windowLength: 1, seed: 0 },
+ * const p = await profileColumns({ name: "0.q", label: "0.q", block: 0, linear, weight, hessian, windowLength: 1, seed: 0 },
  *   { ...OWQ_DEFAULTS, bits: 2, tuning: "minmax" }, { kernels: await openKernels("cpu") });
  * assert.deepEqual([...p.inputRms], [1, 2, 1]);
  * assert.equal(topColumns(p.score, 1)[0], 1); // 0.4 is the one that is off the grid 0, 1, 2, 3
@@ -56,6 +58,7 @@ export async function profileColumns(layer: StudyLayer, o: OwqOptions, context: 
   const of = (rule: SensitivityRule) => scores.get(rule)!, hessian = diagonal(layer.hessian);
   return {
     name: layer.name,
+    label: layer.label,
     block: layer.block,
     linear: layer.linear,
     inputRms: hessian.map((h) => Math.sqrt(h / (2 * layer.windowLength))),
