@@ -3,7 +3,7 @@ import { type Floats, type Matrix, matrix, type Tensor } from "../../io/tensor.t
 import type { ModelConfig } from "../config.ts";
 import type { BlockRunner, BlockTensors, Hidden, OnWindow, Partition } from "../runner.ts";
 import { alibiBias, rotaryTables } from "../positions.ts";
-import { panelCols, panelRows } from "./matmul.ts";
+import { panelCols, panelRows } from "./native.ts";
 import { Pool } from "./pool.ts";
 import { layScratch, type PlacedLinear, type Scratch, type SharedLayout, type Wants } from "./worker_block.ts";
 

@@ -1,7 +1,7 @@
 // What a worker computes besides matrix products: plain loops over rows of one shared Float32Array. All places are indices
 // into it (floats, not bytes).
 import type { Activation } from "../config.ts";
-import { panelCols, panelRows } from "./matmul.ts";
+import { type Native, panelCols, panelRows } from "./native.ts";
 
 export type Memory = Float32Array;
 
@@ -121,6 +121,7 @@ export function packColumns(f: Memory, from: number, stride: number, k: number, 
  */
 export function softmaxPack(
   f: Memory,
+  native: Native,
   scores: number,
   stride: number,
   rows: number,
@@ -136,11 +137,9 @@ export function softmaxPack(
     if (bias >= 0) { for (let t = start; t <= position; t++) f[x + t] += f[bias + t]; }
     let most = f[x + start], sum = 0;
     for (let t = start + 1; t <= position; t++) if (f[x + t] > most) most = f[x + t];
-    for (let t = start; t <= position; t++) {
-      const e = expNegative(f[x + t] - most);
-      f[x + t] = e;
-      sum += e;
-    }
+    // By eights: it may run into keys after the position, within the row; they are not read.
+    native.expShifted(4 * (x + start), (position - start + 8) >>> 3, most);
+    for (let t = start; t <= position; t++) sum += f[x + t];
     const scale = 1 / sum;
     for (let t = 0; t < start; t++) f[at + t * panelRows] = 0;
     for (let t = start; t <= position; t++) f[at + t * panelRows] = f[x + t] * scale;
@@ -166,7 +165,15 @@ export function erf(x: number): number {
 }
 
 /** x[i] ← act(x[i])·(times[i] or 1). */
-export function activateRows(f: Memory, kind: Activation, x: number, count: number, times: number): void {
+export function activateRows(
+  f: Memory,
+  native: Native,
+  kind: Activation,
+  x: number,
+  count: number,
+  times: number,
+): void {
+  if (kind === "silu" && times >= 0 && count % 8 === 0) return native.siluTimes(4 * x, 4 * times, count / 8);
   switch (kind) {
     case "silu":
       for (let i = x; i < x + count; i++) {

@@ -1,6 +1,6 @@
 // Workers over one shared memory: each computes whole windows, so that they never wait for one another.
 import { LabError } from "../../io/errors.ts";
-import { matmulModule, maximumPages } from "./matmul.ts";
+import { maximumPages, nativeModule } from "./native.ts";
 import type { Answer, Order } from "./worker.ts";
 
 const pageFloats = 65536 / 4;
@@ -13,7 +13,7 @@ export class Pool {
 
   /** @param size how many workers; one a core unless told. */
   constructor(size = navigator.hardwareConcurrency) {
-    const module = new WebAssembly.Module(matmulModule()), url = new URL("./worker.ts", import.meta.url).href;
+    const module = new WebAssembly.Module(nativeModule()), url = new URL("./worker.ts", import.meta.url).href;
     this.#workers = Array.from({ length: size }, () => new Worker(url, { type: "module" }));
     this.#started = this.#tellAll({ type: "start", memory: this.memory, module });
   }

@@ -1,8 +1,7 @@
 // The worker: waits for one window at a time, computes it on the shared memory, says that it is done.
 import type { ModelConfig } from "../config.ts";
-import type { Multiply } from "./matmul.ts";
-import { panelCols, panelRows } from "./matmul.ts";
-import { expNegative, packRows } from "./ops.ts";
+import { type Native, panelCols, panelRows } from "./native.ts";
+import { packRows } from "./ops.ts";
 import { type Scratch, type SharedLayout, type Wants, WorkerBlock } from "./worker_block.ts";
 
 /** What the main thread says. */
@@ -31,7 +30,7 @@ interface WorkerScope {
 }
 
 const scope = self as unknown as WorkerScope;
-let memory: WebAssembly.Memory, kernels: { multiply: Multiply; multiplyAdd: Multiply }, block: WorkerBlock;
+let memory: WebAssembly.Memory, native: Native, block: WorkerBlock;
 
 /** All shared memory, which the main thread may have grown since: growing by nothing is what makes that visible here. */
 function floats(): Float32Array<SharedArrayBuffer> {
@@ -50,7 +49,7 @@ function score(o: Order & { type: "score" }): void {
   const panel = 4 * panelCols * o.width, rows = Math.ceil(o.rows / panelRows);
   for (let from = 0; from < o.vocab; from += scoredAtOnce) {
     const count = Math.min(scoredAtOnce, o.vocab - from), columns = Math.ceil(count / panelCols);
-    kernels.multiply(
+    native.multiply(
       4 * panelsA,
       4 * o.head + from / panelCols * panel,
       4 * hidden,
@@ -67,7 +66,8 @@ function score(o: Order & { type: "score" }): void {
       let larger = most[r];
       for (let i = at; i < end; i++) if (f[i] > larger) larger = f[i];
       let s = sum[r] * Math.exp(most[r] - larger);
-      for (let i = at; i < end; i++) s += expNegative(f[i] - larger);
+      native.expShifted(4 * at, (count + 7) >>> 3, larger);
+      for (let i = at; i < end; i++) s += f[i];
       most[r] = larger;
       sum[r] = s;
     }
@@ -82,10 +82,10 @@ function obey(o: Order): void {
   switch (o.type) {
     case "start":
       memory = o.memory;
-      kernels = new WebAssembly.Instance(o.module, { env: { memory } }).exports as unknown as typeof kernels;
+      native = new WebAssembly.Instance(o.module, { env: { memory } }).exports as unknown as Native;
       break;
     case "block":
-      block = new WorkerBlock(o.config, floats(), o.scratch, o.shared, kernels);
+      block = new WorkerBlock(o.config, floats(), o.scratch, o.shared, native);
       break;
     case "run":
       block.run(o.rows, o.window, o.wants);

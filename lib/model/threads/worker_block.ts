@@ -1,6 +1,6 @@
 // One window through one block, in one worker, on shared memory. forward.ts says what it means; here is how it runs fast.
 import type { LinearInfo, ModelConfig } from "../config.ts";
-import { type Multiply, panelCols, panelRows } from "./matmul.ts";
+import { type Native, panelCols, panelRows } from "./native.ts";
 import {
   activateRows,
   addRows,
@@ -93,21 +93,20 @@ export class WorkerBlock {
   readonly #f: Memory;
   readonly #s: Scratch;
   readonly #shared: SharedLayout;
-  readonly #multiply: Multiply;
-  readonly #multiplyAdd: Multiply;
+  readonly #native: Native;
 
   constructor(
     c: ModelConfig,
     f: Memory,
     scratch: Scratch,
     shared: SharedLayout,
-    kernels: { multiply: Multiply; multiplyAdd: Multiply },
+    native: Native,
   ) {
     if (f.length < scratch.end) {
       throw new RangeError(`${f.length} floats of shared memory, ${scratch.end} are laid out`);
     }
     [this.#c, this.#f, this.#s, this.#shared] = [c, f, scratch, shared];
-    [this.#multiply, this.#multiplyAdd] = [kernels.multiply, kernels.multiplyAdd];
+    this.#native = native;
   }
 
   #norm(name: string, x: number, y: number, rows: number): void {
@@ -119,7 +118,7 @@ export class WorkerBlock {
   #linear(name: string, rows: number, y: number, stride: number): void {
     const { info, packed, bias } = this.#shared.linears.find((l) => l.info.name === name)!, k = info.in;
     const [panels, columns] = [Math.ceil(rows / panelRows), Math.ceil(info.out / panelCols)];
-    this.#multiply(
+    this.#native.multiply(
       4 * this.#s.panelsA,
       4 * packed,
       4 * y,
@@ -142,7 +141,7 @@ export class WorkerBlock {
       packColumns(f, x, stride, rows, k, s.panelsB, panelCols);
       const size = up(k, panelCols), [panels, columns] = [Math.ceil(k / panelRows), size / panelCols];
       const [a, b] = [4 * panelRows * rows, 4 * panelCols * rows];
-      this.#multiplyAdd(4 * s.panelsA, 4 * s.panelsB, 4 * gram, a, b, 4 * size, rows, panels, columns, 1);
+      this.#native.multiplyAdd(4 * s.panelsA, 4 * s.panelsB, 4 * gram, a, b, 4 * size, rows, panels, columns, 1);
     }
     if (wants.copyInput === name) {
       for (let r = 0; r < rows; r++) f.copyWithin(wants.copyTo + r * k, x + r * stride, x + r * stride + k);
@@ -181,14 +180,25 @@ export class WorkerBlock {
           packRows(f, query(h) + from * stride, stride, count, d, s.panelsA, 1 / Math.sqrt(d));
           const shares = s.panelsA + stripRows * d;
           const [a, b] = [4 * panelRows, 4 * panelCols];
-          this.#multiply(4 * s.panelsA, 4 * keyPanels, 4 * s.scores, a * d, b * d, 4 * padded, d, panels, columns, 0);
+          this.#native.multiply(
+            4 * s.panelsA,
+            4 * keyPanels,
+            4 * s.scores,
+            a * d,
+            b * d,
+            4 * padded,
+            d,
+            panels,
+            columns,
+            0,
+          );
           const bias = alibi >= 0 ? alibi + h * rows : -1;
-          softmaxPack(f, s.scores, padded, count, seen, from, window ?? 0, bias, shares);
+          softmaxPack(f, this.#native, s.scores, padded, count, seen, from, window ?? 0, bias, shares);
           for (let r = count; r < panels * panelRows; r++) {
             const at = shares + Math.floor(r / panelRows) * panelRows * seen + r % panelRows;
             for (let t = 0; t < seen; t++) f[at + t * panelRows] = 0;
           }
-          this.#multiply(
+          this.#native.multiply(
             4 * shares,
             4 * valuePanels,
             4 * mixed,
@@ -240,7 +250,7 @@ export class WorkerBlock {
       this.#linear(names.gate, rows, s.hidden, ffn);
       this.#linear(names.up, rows, s.gate, ffn);
     } else this.#linear(names.up, rows, s.hidden, ffn);
-    activateRows(f, c.activation, s.hidden, rows * ffn, names.gate === null ? -1 : s.gate);
+    activateRows(f, this.#native, c.activation, s.hidden, rows * ffn, names.gate === null ? -1 : s.gate);
     if (this.#input("down", s.hidden, ffn, rows, c.ffn, wants)) return;
     // The residual waits in x: the product overwrites y.
     if (c.residualAfterNorm) f.copyWithin(s.x, z, z + size);
