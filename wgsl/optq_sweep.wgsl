@@ -2,15 +2,15 @@
 // product), `sweep` what the block's own columns feed into each other, each row by itself (lib/kernels/optq_sweep.ts).
 //
 // Matrices lie transposed, (column, row), so that a vec4 is four rows of one column: a load of M then serves four or
-// eight rows. Sums are kept in registers; nothing waits for another lane.
+// eight or sixteen rows. Sums are kept in registers; nothing waits for another lane.
 
 struct Params {
   first: u32, // workgroups of this submission: first … end − 1
   end: u32,
-  row_quads: u32, // rows / 4, rows padded to a multiple of 8
+  row_quads: u32, // rows / 4, rows padded to a multiple of 16
   start: u32, // the block: columns start … to − 1
   to: u32,
-  panel_quads: u32, // columns of `panel` / 4, padded to a multiple of 8 columns
+  panel_quads: u32, // columns of `panel` / 4, padded to a multiple of 16 columns
   group_size: u32, // columns of a grid; 0: one grid a row
   keep: u32, // 1: leave the columns as they are and store them in `values`
   top: f32, // 2^b − 1
@@ -22,46 +22,101 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> errors: array<vec4f>; // w − ŵ: (cols, row_quads)
 @group(0) @binding(4) var<storage, read_write> fed: array<vec4f>; // W + E M of the block: (columns of panel, row_quads)
 
-// A lane takes 8 rows of 8 columns: four loads for 64 products.
+// Four rows of one column times four columns of M: a column of the result for each.
+fn outer(e: vec4f, m: vec4f) -> mat4x4f {
+  return mat4x4f(e * m.x, e * m.y, e * m.z, e * m.w);
+}
+
+fn store_fed(quad: u32, row: u32, sum: mat4x4f) {
+  for (var k = 0u; k < 4; k++) {
+    let column = 4 * quad + k;
+    if (p.start + column < p.to) {
+      fed[column * p.row_quads + row] = weights[(p.start + column) * p.row_quads + row] + sum[k];
+    }
+  }
+}
+
+// A lane takes 8 rows of 8 columns: as many sums as a GPU has registers for.
 @compute @workgroup_size(32)
 fn feed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let number = p.first + group.x + group.y * groups.x;
   let lane = number * 32 + local;
   let row_tiles = p.row_quads / 2;
-  let tile = lane / row_tiles;
-  if (number >= p.end || 2 * tile >= p.panel_quads) { return; }
+  let tile = lane / row_tiles * 2;
+  if (number >= p.end || tile >= p.panel_quads) { return; }
   let row = lane % row_tiles * 2;
-  var a0: vec4f; var a1: vec4f; var a2: vec4f; var a3: vec4f; var a4: vec4f; var a5: vec4f; var a6: vec4f; var a7: vec4f;
-  var b0: vec4f; var b1: vec4f; var b2: vec4f; var b3: vec4f; var b4: vec4f; var b5: vec4f; var b6: vec4f; var b7: vec4f;
-  var at_error = row;
-  var at_panel = 2 * tile;
-  for (var j = 0u; j < p.start; j++) {
-    let a = errors[at_error];
-    let b = errors[at_error + 1];
-    let m = panel[at_panel];
-    let n = panel[at_panel + 1];
-    a0 += a * m.x; a1 += a * m.y; a2 += a * m.z; a3 += a * m.w;
-    a4 += a * n.x; a5 += a * n.y; a6 += a * n.z; a7 += a * n.w;
-    b0 += b * m.x; b1 += b * m.y; b2 += b * m.z; b3 += b * m.w;
-    b4 += b * n.x; b5 += b * n.y; b6 += b * n.z; b7 += b * n.w;
-    at_error += p.row_quads;
-    at_panel += p.panel_quads;
+  var s00: mat4x4f; var s01: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f;
+  var at_e = row;
+  var at_m = tile;
+  var j = 0u;
+  while (j + 1 < p.start) {
+    let e0 = errors[at_e]; let e1 = errors[at_e + 1];
+    let m0 = panel[at_m]; let m1 = panel[at_m + 1];
+    at_e += p.row_quads;
+    at_m += p.panel_quads;
+    let f0 = errors[at_e]; let f1 = errors[at_e + 1];
+    let n0 = panel[at_m]; let n1 = panel[at_m + 1];
+    at_e += p.row_quads;
+    at_m += p.panel_quads;
+    s00 += outer(e0, m0) + outer(f0, n0); s01 += outer(e0, m1) + outer(f0, n1);
+    s10 += outer(e1, m0) + outer(f1, n0); s11 += outer(e1, m1) + outer(f1, n1);
+    j += 2;
   }
-  store_fed(8 * tile, row, a0, b0);
-  store_fed(8 * tile + 1, row, a1, b1);
-  store_fed(8 * tile + 2, row, a2, b2);
-  store_fed(8 * tile + 3, row, a3, b3);
-  store_fed(8 * tile + 4, row, a4, b4);
-  store_fed(8 * tile + 5, row, a5, b5);
-  store_fed(8 * tile + 6, row, a6, b6);
-  store_fed(8 * tile + 7, row, a7, b7);
+  if (j < p.start) {
+    let e0 = errors[at_e]; let e1 = errors[at_e + 1];
+    let m0 = panel[at_m]; let m1 = panel[at_m + 1];
+    s00 += outer(e0, m0); s01 += outer(e0, m1);
+    s10 += outer(e1, m0); s11 += outer(e1, m1);
+  }
+  store_fed(tile, row, s00); store_fed(tile, row + 1, s10);
+  store_fed(tile + 1, row, s01); store_fed(tile + 1, row + 1, s11);
 }
 
-fn store_fed(column: u32, row: u32, a: vec4f, b: vec4f) {
-  if (p.start + column >= p.to) { return; }
-  let at = (p.start + column) * p.row_quads + row;
-  fed[column * p.row_quads + row] = weights[at] + a;
-  fed[column * p.row_quads + row + 1] = weights[at + 1] + b;
+// The same with 16 rows of 16 columns, for software drivers: there a load costs as much as thirty products, and sums that
+// find no register lie in the first cache.
+@compute @workgroup_size(16)
+fn feed_wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let number = p.first + group.x + group.y * groups.x;
+  let lane = number * 16 + local;
+  let row_tiles = p.row_quads / 4;
+  let tile = lane / row_tiles * 4;
+  if (number >= p.end || tile >= p.panel_quads) { return; }
+  let row = lane % row_tiles * 4;
+  var s00: mat4x4f; var s01: mat4x4f; var s02: mat4x4f; var s03: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f; var s12: mat4x4f; var s13: mat4x4f;
+  var s20: mat4x4f; var s21: mat4x4f; var s22: mat4x4f; var s23: mat4x4f;
+  var s30: mat4x4f; var s31: mat4x4f; var s32: mat4x4f; var s33: mat4x4f;
+  var at_e = row;
+  var at_m = tile;
+  var j = 0u;
+  while (j + 1 < p.start) {
+    let e0 = errors[at_e]; let e1 = errors[at_e + 1]; let e2 = errors[at_e + 2]; let e3 = errors[at_e + 3];
+    let m0 = panel[at_m]; let m1 = panel[at_m + 1]; let m2 = panel[at_m + 2]; let m3 = panel[at_m + 3];
+    at_e += p.row_quads;
+    at_m += p.panel_quads;
+    let f0 = errors[at_e]; let f1 = errors[at_e + 1]; let f2 = errors[at_e + 2]; let f3 = errors[at_e + 3];
+    let n0 = panel[at_m]; let n1 = panel[at_m + 1]; let n2 = panel[at_m + 2]; let n3 = panel[at_m + 3];
+    at_e += p.row_quads;
+    at_m += p.panel_quads;
+    s00 += outer(e0, m0) + outer(f0, n0); s01 += outer(e0, m1) + outer(f0, n1); s02 += outer(e0, m2) + outer(f0, n2); s03 += outer(e0, m3) + outer(f0, n3);
+    s10 += outer(e1, m0) + outer(f1, n0); s11 += outer(e1, m1) + outer(f1, n1); s12 += outer(e1, m2) + outer(f1, n2); s13 += outer(e1, m3) + outer(f1, n3);
+    s20 += outer(e2, m0) + outer(f2, n0); s21 += outer(e2, m1) + outer(f2, n1); s22 += outer(e2, m2) + outer(f2, n2); s23 += outer(e2, m3) + outer(f2, n3);
+    s30 += outer(e3, m0) + outer(f3, n0); s31 += outer(e3, m1) + outer(f3, n1); s32 += outer(e3, m2) + outer(f3, n2); s33 += outer(e3, m3) + outer(f3, n3);
+    j += 2;
+  }
+  if (j < p.start) {
+    let e0 = errors[at_e]; let e1 = errors[at_e + 1]; let e2 = errors[at_e + 2]; let e3 = errors[at_e + 3];
+    let m0 = panel[at_m]; let m1 = panel[at_m + 1]; let m2 = panel[at_m + 2]; let m3 = panel[at_m + 3];
+    s00 += outer(e0, m0); s01 += outer(e0, m1); s02 += outer(e0, m2); s03 += outer(e0, m3);
+    s10 += outer(e1, m0); s11 += outer(e1, m1); s12 += outer(e1, m2); s13 += outer(e1, m3);
+    s20 += outer(e2, m0); s21 += outer(e2, m1); s22 += outer(e2, m2); s23 += outer(e2, m3);
+    s30 += outer(e3, m0); s31 += outer(e3, m1); s32 += outer(e3, m2); s33 += outer(e3, m3);
+  }
+  store_fed(tile, row, s00); store_fed(tile, row + 1, s10); store_fed(tile, row + 2, s20); store_fed(tile, row + 3, s30);
+  store_fed(tile + 1, row, s01); store_fed(tile + 1, row + 1, s11); store_fed(tile + 1, row + 2, s21); store_fed(tile + 1, row + 3, s31);
+  store_fed(tile + 2, row, s02); store_fed(tile + 2, row + 1, s12); store_fed(tile + 2, row + 2, s22); store_fed(tile + 2, row + 3, s32);
+  store_fed(tile + 3, row, s03); store_fed(tile + 3, row + 1, s13); store_fed(tile + 3, row + 2, s23); store_fed(tile + 3, row + 3, s33);
 }
 
 @group(0) @binding(5) var<storage, read> scales: array<vec4f>; // (groups, row_quads)
@@ -78,57 +133,58 @@ fn sweep(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   if (number >= p.end || row >= p.row_quads) { return; }
   for (var c = 0u; p.start + c < p.to; c += 8) {
     let at = c * p.row_quads + row;
+    let r = p.row_quads;
     // Beyond the block's last column these are of no meaning, and `settle` makes nothing of them.
-    var a0 = fed[at];
-    var a1 = fed[at + p.row_quads];
-    var a2 = fed[at + 2 * p.row_quads];
-    var a3 = fed[at + 3 * p.row_quads];
-    var a4 = fed[at + 4 * p.row_quads];
-    var a5 = fed[at + 5 * p.row_quads];
-    var a6 = fed[at + 6 * p.row_quads];
-    var a7 = fed[at + 7 * p.row_quads];
-    var at_error = p.start * p.row_quads + row;
-    var at_panel = p.start * p.panel_quads + c / 4;
-    for (var j = 0u; j < c; j++) {
-      let e = errors[at_error];
-      let m = panel[at_panel];
-      let n = panel[at_panel + 1];
-      a0 += e * m.x; a1 += e * m.y; a2 += e * m.z; a3 += e * m.w;
-      a4 += e * n.x; a5 += e * n.y; a6 += e * n.z; a7 += e * n.w;
-      at_error += p.row_quads;
-      at_panel += p.panel_quads;
+    var s = mat4x4f(fed[at], fed[at + r], fed[at + 2 * r], fed[at + 3 * r]);
+    var t = mat4x4f(fed[at + 4 * r], fed[at + 5 * r], fed[at + 6 * r], fed[at + 7 * r]);
+    var at_e = p.start * r + row;
+    var at_m = p.start * p.panel_quads + c / 4;
+    for (var j = 0u; j < c; j += 4) {
+      let e0 = errors[at_e]; let e1 = errors[at_e + r]; let e2 = errors[at_e + 2 * r]; let e3 = errors[at_e + 3 * r];
+      let m0 = panel[at_m]; let n0 = panel[at_m + 1];
+      at_m += p.panel_quads;
+      let m1 = panel[at_m]; let n1 = panel[at_m + 1];
+      at_m += p.panel_quads;
+      let m2 = panel[at_m]; let n2 = panel[at_m + 1];
+      at_m += p.panel_quads;
+      let m3 = panel[at_m]; let n3 = panel[at_m + 1];
+      at_m += p.panel_quads;
+      s += outer(e0, m0) + outer(e1, m1) + outer(e2, m2) + outer(e3, m3);
+      t += outer(e0, n0) + outer(e1, n1) + outer(e2, n2) + outer(e3, n3);
+      at_e += 4 * r;
     }
     // The 8 columns among themselves: M is strictly upper, so each needs only what is right of it.
-    let e0 = settle(c, row, a0);
-    var m = panel[at_panel];
-    var n = panel[at_panel + 1];
-    a1 += e0 * m.y; a2 += e0 * m.z; a3 += e0 * m.w; a4 += e0 * n.x; a5 += e0 * n.y; a6 += e0 * n.z; a7 += e0 * n.w;
-    let e1 = settle(c + 1, row, a1);
-    at_panel += p.panel_quads;
-    m = panel[at_panel];
-    n = panel[at_panel + 1];
-    a2 += e1 * m.z; a3 += e1 * m.w; a4 += e1 * n.x; a5 += e1 * n.y; a6 += e1 * n.z; a7 += e1 * n.w;
-    let e2 = settle(c + 2, row, a2);
-    at_panel += p.panel_quads;
-    m = panel[at_panel];
-    n = panel[at_panel + 1];
-    a3 += e2 * m.w; a4 += e2 * n.x; a5 += e2 * n.y; a6 += e2 * n.z; a7 += e2 * n.w;
-    let e3 = settle(c + 3, row, a3);
-    at_panel += p.panel_quads;
-    n = panel[at_panel + 1];
-    a4 += e3 * n.x; a5 += e3 * n.y; a6 += e3 * n.z; a7 += e3 * n.w;
-    let e4 = settle(c + 4, row, a4);
-    at_panel += p.panel_quads;
-    n = panel[at_panel + 1];
-    a5 += e4 * n.y; a6 += e4 * n.z; a7 += e4 * n.w;
-    let e5 = settle(c + 5, row, a5);
-    at_panel += p.panel_quads;
-    n = panel[at_panel + 1];
-    a6 += e5 * n.z; a7 += e5 * n.w;
-    let e6 = settle(c + 6, row, a6);
-    at_panel += p.panel_quads;
-    a7 += e6 * panel[at_panel + 1].w;
-    settle(c + 7, row, a7);
+    let e0 = settle(c, row, s[0]);
+    var m = panel[at_m];
+    var n = panel[at_m + 1];
+    s[1] += e0 * m.y; s[2] += e0 * m.z; s[3] += e0 * m.w; t[0] += e0 * n.x; t[1] += e0 * n.y; t[2] += e0 * n.z; t[3] += e0 * n.w;
+    let e1 = settle(c + 1, row, s[1]);
+    at_m += p.panel_quads;
+    m = panel[at_m];
+    n = panel[at_m + 1];
+    s[2] += e1 * m.z; s[3] += e1 * m.w; t[0] += e1 * n.x; t[1] += e1 * n.y; t[2] += e1 * n.z; t[3] += e1 * n.w;
+    let e2 = settle(c + 2, row, s[2]);
+    at_m += p.panel_quads;
+    m = panel[at_m];
+    n = panel[at_m + 1];
+    s[3] += e2 * m.w; t[0] += e2 * n.x; t[1] += e2 * n.y; t[2] += e2 * n.z; t[3] += e2 * n.w;
+    let e3 = settle(c + 3, row, s[3]);
+    at_m += p.panel_quads;
+    n = panel[at_m + 1];
+    t[0] += e3 * n.x; t[1] += e3 * n.y; t[2] += e3 * n.z; t[3] += e3 * n.w;
+    let e4 = settle(c + 4, row, t[0]);
+    at_m += p.panel_quads;
+    n = panel[at_m + 1];
+    t[1] += e4 * n.y; t[2] += e4 * n.z; t[3] += e4 * n.w;
+    let e5 = settle(c + 5, row, t[1]);
+    at_m += p.panel_quads;
+    n = panel[at_m + 1];
+    t[2] += e5 * n.z; t[3] += e5 * n.w;
+    let e6 = settle(c + 6, row, t[2]);
+    at_m += p.panel_quads;
+    n = panel[at_m + 1];
+    t[3] += e6 * n.w;
+    settle(c + 7, row, t[3]);
   }
 }
 

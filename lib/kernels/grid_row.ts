@@ -62,12 +62,12 @@ export interface RowSearch {
   isPlain(range: RowRange): boolean;
 }
 
-/** Opens the search of rows under the given options. */
-export function openRowSearch(o: SearchOptions): RowSearch {
+/** Opens the search of rows of `count` weights under the given options. */
+export function openRowSearch(o: SearchOptions, count: number): RowSearch {
   const [firstZero, lastZero] = zeroPoints(o);
   const levels = levelsOf(o), top = 2 ** o.bits - 1;
   const few = o.steps * levels <= 30000; // beyond, moments would not fit a cache
-  const moments = few ? openMoments(o.steps, levels, top) : null;
+  const moments = few ? openMoments(o.steps, levels, top, count) : null;
   const candidates: Candidates = { steps: [], zeros: [], low: [] };
   const losses: number[] = [];
   const isPlain = (range: RowRange) => few && range.step / levels > SMALLEST_SCALE && range.max - range.min < 1000;
@@ -91,53 +91,50 @@ export function openRowSearch(o: SearchOptions): RowSearch {
   const search = (row: Floats) => {
     const range = rangeOf(row, o);
     if (!moments || !isPlain(range)) return searchRowReference(row, range, o);
-    boundCandidates(moments, row, 2 * levels / range.step, firstZero, lastZero, top, candidates);
+    boundCandidates(moments, row, 2 * levels / range.step, range, firstZero, lastZero, top, candidates);
     return decide(row, range, candidates);
   };
   return { search, decide, isPlain };
 }
 
 /** Two scores closer than this, relative, are a tie that the table below cannot decide. */
-const TIE = 3e-7;
-const TABLE = 8192;
-/** (k / (2 · TABLE))^2.4: linear in between, it is right to 1.2e-9, 2e-8 of the mean over half a cell. */
+const TIE = 1e-6;
+const TABLE = 4096;
+/** (k / (2 · TABLE))^2.4: linear in between, it is right to 5e-9, 9e-8 of the mean over half a cell. */
 const POWERS = Float64Array.from({ length: TABLE + 2 }, (_, k) => (k / (2 * TABLE)) ** 2.4);
 
-/** As `lossOf`, to 1.2e-7 relative and mostly 2e-8; gives up with Infinity once the score exceeds `limit`. */
+/** As `lossOf`, to 5e-7 relative and mostly 1e-7; gives up with Infinity once the score exceeds `limit`. */
 function fastLoss(row: Floats, scale: number, zero: number, top: number, limit: number): number {
-  const low = -zero, high = top - zero, inverse = 2 * TABLE / scale;
-  const factor = scale ** 2.4 / row.length, stop = limit / factor;
+  const low = -zero, high = top - zero, inverse = 1 / scale, powers = POWERS, n = row.length;
+  const factor = scale ** 2.4 / n, stop = limit / factor;
   let sum = 0;
-  for (let j = 0; j < row.length;) {
-    const end = Math.min(j + 64, row.length);
+  for (let j = 0; j < n;) {
+    const end = Math.min(j + 64, n);
     for (; j < end; j++) {
-      const w = row[j];
-      const r = roundHalfEven(f32(w / scale));
+      const y = row[j] * inverse;
+      const r = (y + 6755399441055744) - 6755399441055744; // half to even, as roundHalfEven
       const q = r < low ? low : r > high ? high : r;
-      const u = Math.abs(f32(w - f32(scale * q))) * inverse;
-      if (u < TABLE) {
-        const k = u | 0, p = POWERS[k];
-        sum += p + (u - k) * (POWERS[k + 1] - p);
+      const u = Math.abs(y - q) * (2 * TABLE);
+      if (u < TABLE + 1) {
+        const k = u | 0, p = powers[k];
+        sum += p + (u - k) * (powers[k + 1] - p);
       } else sum += (u / (2 * TABLE)) ** 2.4;
     }
     if (sum > stop) return Infinity;
   }
   // A nearly exact fit lives in the table's first entries, where a line is a poor guess at u^2.4.
-  return sum < row.length / 100 ? lossOf(row, scale, zero, top) : sum * factor;
+  return sum < n / 100 ? lossOf(row, scale, zero, top) : sum * factor;
 }
 
-/** The range of a row, zero included; a symmetric grid takes the larger side for both. */
+/** The range of a row, zero included; a symmetric grid goes by the larger side. */
 export function rangeOf(row: Floats, o: SearchOptions): RowRange {
   let min = 0, max = 0;
   for (let j = 0; j < row.length; j++) {
     if (row[j] < min) min = row[j];
     if (row[j] > max) max = row[j];
   }
-  if (o.symmetric) {
-    max = Math.max(-min, max);
-    return { min: 0, max, step: f32(max / o.steps), levels: levelsOf(o) };
-  }
-  return { min, max, step: f32(f32(max - min) / o.steps), levels: levelsOf(o) };
+  const width = o.symmetric ? Math.max(-min, max) : f32(max - min);
+  return { min, max, step: f32(width / o.steps), levels: levelsOf(o) };
 }
 
 /** Levels that half the range (symmetric) or the whole range is cut into. */

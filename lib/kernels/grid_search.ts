@@ -64,7 +64,7 @@ export function searchGridReference(w: Matrix, o: SearchOptions): RowGrid {
 export async function searchGridTwin(w: Matrix, o: SearchOptions): Promise<RowGrid> {
   const { start, count } = checkSearch(w, o);
   const out = emptyGrid(w.rows);
-  const { search } = openRowSearch(o);
+  const { search } = openRowSearch(o, count);
   let last = performance.now();
   for (let r = 0; r < w.rows; r++) {
     store(out, r, search(w.data.subarray(r * w.cols + start, r * w.cols + start + count)));
@@ -118,7 +118,7 @@ export async function settledRows(gpu: Gpu, w: Matrix, o: SearchOptions): Promis
 async function searchAndCount(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<{ grid: RowGrid; settled: number }> {
   if (o.bits < 2 || o.bits > 4) return { grid: await searchGridTwin(w, o), settled: 0 };
   const { start, count } = checkSearch(w, o);
-  const grid = emptyGrid(w.rows), rowSearch = openRowSearch(o);
+  const grid = emptyGrid(w.rows), rowSearch = openRowSearch(o, count);
   const quads = Math.ceil(count / 4);
   const rowBytes = Math.max(quads * 16, o.steps * PER_STEP * 4);
   const tile = Math.max(1, Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / rowBytes));

@@ -69,7 +69,10 @@ export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
 
 /** A tile's largest buffer: small enough for any device, large enough to keep one busy. */
 const TILE_BYTES = 64 * 2 ** 20;
-const FEED_LANES = 32, SWEEP_LANES = 16;
+/** Rows and columns of a layer are padded to what one lane takes. */
+const PAD = 16, SWEEP_LANES = 16;
+/** Columns of a block where no group asks for another size: the fewer, the more of the work is a matrix product. */
+const OWN_BLOCK = 32;
 
 /**
  * One OPTQ pass on the GPU, as `sweepTwin` defines it, with sums in float32: codes differ from the twin's only where w'
@@ -98,15 +101,16 @@ const FEED_LANES = 32, SWEEP_LANES = 16;
  */
 export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> {
   checkSweep(p);
-  const { rows, cols } = p.weight, { quantized, blockSize } = p;
+  const { rows, cols } = p.weight, { quantized } = p;
+  const blockSize = p.groupSize === 0 ? OWN_BLOCK : p.blockSize;
   const out = emptySweep(p);
-  const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / (cols * 4) / 8) * 8;
-  const tile = Math.min(Math.max(8, fit), Math.ceil(rows / 8) * 8);
+  const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / (cols * 4) / PAD) * PAD;
+  const tile = Math.min(Math.max(PAD, fit), Math.ceil(rows / PAD) * PAD);
   await gpu.run(`OPTQ sweep of (${rows}, ${cols})`, async () => {
     for (let first = 0; first < rows; first += tile) {
       const buffers = openBuffers(gpu);
       try {
-        const rowTile = await openRowTile(gpu, buffers, p, first, Math.min(tile, rows - first), out);
+        const rowTile = await openRowTile(gpu, buffers, { ...p, blockSize }, first, Math.min(tile, rows - first), out);
         for (let from = 0; from < cols;) {
           const to = Math.min(from + blockSize, from < quantized ? quantized : cols);
           if (groupReach(p, from, to) > 0) {
@@ -136,8 +140,8 @@ export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> 
 /** Some rows of a problem on the device. */
 async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: number, rows: number, out: SweepResult) {
   const { cols, data } = p.weight, { quantized, blockSize, groupSize } = p;
-  const padded = Math.ceil(rows / 8) * 8, rowQuads = padded / 4, groups = groupCount(p);
-  const widest = Math.ceil(Math.min(Math.max(blockSize, groupSize) + groupSize, cols) / 8) * 8;
+  const padded = Math.ceil(rows / PAD) * PAD, rowQuads = padded / 4, groups = groupCount(p);
+  const widest = Math.ceil(Math.min(Math.max(blockSize, groupSize) + groupSize, cols) / PAD) * PAD;
   const bytes = padded * 4;
   const weights = buffers.upload(transposed(data, first, rows, padded, cols, 0), "weights");
   const errors = buffers.scratch(cols * bytes, "errors");
@@ -147,11 +151,13 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
   const scales = buffers.scratch(groups * bytes, "scales"), zeros = buffers.scratch(groups * bytes, "zeros");
   const panel = buffers.scratch(cols * widest * 4, "feedback panel");
   const uniform = buffers.uniform(12);
-  const feed = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "feed" });
+  // What a lane of the product takes: rows and columns; lanes of a workgroup.
+  const shape = gpu.software ? { entry: "feed_wide", side: 16, lanes: 16 } : { entry: "feed", side: 8, lanes: 32 };
+  const feed = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: shape.entry });
   const sweep = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "sweep" });
 
   const block = async (from: number, to: number, keep: boolean) => {
-    const width = Math.ceil((to - from) / 8) * 8;
+    const width = Math.ceil((to - from) / PAD) * PAD;
     const own = new Float32Array(to * width);
     for (let j = 0; j < to; j++) own.set(p.feedback.subarray(j * cols + from, j * cols + to), j * width);
     gpu.device.queue.writeBuffer(panel, 0, own);
@@ -161,8 +167,8 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
       buffers: { 1: weights, 2: panel, 3: errors, 4: fed },
       uniform,
       words,
-      groups: Math.ceil(rowQuads / 2 * (width / 8) / FEED_LANES),
-      operations: FEED_LANES * 128 * (from + 8),
+      groups: Math.ceil(padded / shape.side * (width / shape.side) / shape.lanes),
+      operations: shape.lanes * 2 * shape.side ** 2 * (from + 8),
     });
     await runWork(gpu, {
       pipeline: sweep,

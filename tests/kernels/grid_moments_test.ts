@@ -21,12 +21,13 @@ Deno.test("the polynomials of the bounds stay within their bounds", () => {
 Deno.test("boundCandidates() keeps the best candidate and hardly any other, each bound below its score", () => {
   const g = rng(5, "moments"), steps = 100;
   for (const [bits, cols] of [[2, 400], [3, 576], [4, 700]]) {
-    const top = 2 ** bits - 1, moments = openMoments(steps, top, top);
+    const top = 2 ** bits - 1, moments = openMoments(steps, top, top, cols);
     const out: Candidates = { steps: [], zeros: [], low: [] };
     for (let r = 0; r < 6; r++) {
       const row = Float32Array.from({ length: cols }, () => g.normal() * (r % 2 ? Math.abs(g.normal()) : 1));
-      const unit = (Math.max(...row) - Math.min(...row)) / (steps * top);
-      boundCandidates(moments, row, 2 / unit, 0, top, top, out);
+      const range = { min: Math.min(...row), max: Math.max(...row) };
+      const unit = (range.max - range.min) / (steps * top);
+      boundCandidates(moments, row, 2 / unit, range, 0, top, top, out);
       let least = Infinity, where = "";
       const scores = new Map<string, number>();
       for (let i = 1; i <= steps; i++) {
