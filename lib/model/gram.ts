@@ -1,5 +1,6 @@
 // Σ XᵀX over batches of tokens, X (tokens, in), on jax: the heaviest sum of calibration.
-import { blockUntilReady, jit, numpy as np } from "@jax-js/jax";
+import { blockUntilReady, jit, numpy as np, tree } from "@jax-js/jax";
+import { LabError } from "../io/errors.ts";
 import { type Floats, type Matrix, matrix } from "../io/tensor.ts";
 
 /** Rows of one strip of the upper triangle: two workers get 64 each, and little is computed below the diagonal. */
@@ -38,8 +39,14 @@ export class GramSum {
   /** Waits until what was added so far is computed. */
   async settle(): Promise<void> {
     await blockUntilReady(this.#strips);
-  } /** factor · Σ XᵀX, whole; frees the sum. */
-  async close(factor: number): Promise<Matrix> {
+  }
+
+  /**
+   * factor · Σ XᵀX, whole; frees the sum.
+   *
+   * @throws LabError when a column holds NaN or infinity, by its index.
+   */
+  async close(factor: number, name: string): Promise<Matrix> {
     const n = this.size, h = matrix(n, n);
     for (const [i, strip] of this.#strips.entries()) {
       const from = i * stripRows, width = n - from, values = await strip.data() as Floats;
@@ -52,6 +59,23 @@ export class GramSum {
       }
     }
     this.#strips = [];
+    for (let j = 0; j < n; j++) {
+      const diagonal = h.data[j * n + j];
+      if (!Number.isFinite(diagonal)) {
+        throw new LabError(
+          "numeric",
+          name,
+          `calibration gives ${diagonal} at column ${j}`,
+          "Some input is not finite.",
+        );
+      }
+    }
     return h;
+  }
+
+  /** Frees the sum unused. */
+  dispose(): void {
+    tree.dispose(this.#strips);
+    this.#strips = [];
   }
 }

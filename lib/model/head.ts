@@ -2,8 +2,9 @@
 import { jit, numpy as np, tree } from "@jax-js/jax";
 import type { Floats, Matrix, Tensor } from "../io/tensor.ts";
 import type { ModelConfig } from "./config.ts";
+import { expNegative } from "./fast_math.ts";
 import { linear, norm, type Params } from "./forward.ts";
-import type { BlockRunner, Hidden, OnWindow } from "./runner.ts";
+import type { Hidden, OnWindow } from "./language_model.ts";
 
 type Read = (name: string) => Promise<Tensor>;
 
@@ -62,6 +63,13 @@ export async function embedOnHost(
   return data;
 }
 
+/** Largest logit and Σ e^(logit − largest) over a part of the vocabulary: h (N, E), W (C, E) → two (N). */
+const partition = jit((h: np.Array, w: np.Array): [np.Array, np.Array] => {
+  const scores = np.matmul(h, np.transpose(w)), most = np.max(scores.ref, -1, { keepdims: true });
+  const sum = np.sum(expNegative(scores.sub(most.ref)), -1);
+  return [most.reshape([h.shape[0]]), sum];
+});
+
 const product = jit((h: np.Array, w: np.Array) => np.matmul(h, np.transpose(w)));
 
 /** Final norm and head of a model. */
@@ -116,7 +124,7 @@ export class HeadScorer {
    *
    * @returns (windows, length − 1), in nats.
    */
-  async score(runner: BlockRunner, h: Hidden, ids: Int32Array, onWindow?: OnWindow): Promise<Floats> {
+  async score(h: Hidden, ids: Int32Array, onWindow?: OnWindow): Promise<Floats> {
     const { vocab, embedWidth: e } = this.#c, predictions = h.length - 1, rows = h.windows * predictions;
     const most = new Float64Array(rows).fill(-Infinity), sum = new Float64Array(rows), chosen = new Float64Array(rows);
     const states: Floats[] = [], size = h.length * h.width, parts = Math.ceil(vocab / vocabAtOnce);
@@ -131,16 +139,18 @@ export class HeadScorer {
       }
     }
     for (let part = 0; part < parts; part++) {
-      const from = part * vocabAtOnce, to = Math.min(vocab, from + vocabAtOnce);
-      let done = part * h.windows;
-      const report = () => onWindow?.(++done, parts * h.windows);
-      for (const [w, p] of (await runner.partition(states, this.#table, e, from, to, report)).entries()) {
+      const head = this.#rows(part * vocabAtOnce, Math.min(vocab, (part + 1) * vocabAtOnce));
+      for (const [w, x] of states.entries()) {
+        const results = partition(np.array(x, { shape: [h.length, e] }), head.ref);
+        const [m, s] = await Promise.all(results.map((r) => r.data())) as [Floats, Floats];
         for (let t = 0, i = w * predictions; t < predictions; t++, i++) {
-          const larger = Math.max(most[i], p.most[t]);
-          sum[i] = sum[i] * Math.exp(most[i] - larger) + p.sum[t] * Math.exp(p.most[t] - larger);
+          const larger = Math.max(most[i], m[t]);
+          sum[i] = sum[i] * Math.exp(most[i] - larger) + s[t] * Math.exp(m[t] - larger);
           most[i] = larger;
         }
+        onWindow?.(part * h.windows + w + 1, parts * h.windows);
       }
+      head.dispose();
     }
     return Float32Array.from(chosen, (dot, i) => most[i] + Math.log(sum[i]) - dot);
   }

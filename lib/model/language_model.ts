@@ -1,21 +1,28 @@
 // A language model that streams from its files block by block: embed, run a block, take second moments of what its
 // linears read, score. Plain typed arrays come in and go out; jax arrays stay behind this file.
-import { defaultDevice, init } from "@jax-js/jax";
+import { defaultDevice, init, numpy as np, tree } from "@jax-js/jax";
 import { LabError } from "../io/errors.ts";
 import { firstNonFinite, requireFinite } from "../io/finite.ts";
 import type { TensorSource } from "../io/source.ts";
 import type { Floats, Matrix, Tensor } from "../io/tensor.ts";
-import { BlockJax, upload } from "./block_jax.ts";
 import type { LinearInfo, ModelConfig, RawConfig } from "./config.ts";
 import { CachedDecoder, type Decoder, type DecoderOptions } from "./decode.ts";
 import { modelConfig } from "./families.ts";
-import { blockPrefix, blockShapes, parameterShapes, type Params } from "./forward.ts";
+import { blockPrefix, blockShapes, makeTables, parameterShapes, type Params, type Tables } from "./forward.ts";
+import { GramSum } from "./gram.ts";
 import { embedOnHost, HeadScorer } from "./head.ts";
-import type { BlockRunner, Hidden, OnWindow } from "./runner.ts";
-import { compileStages, type Stages } from "./stages.ts";
-import { BlockThreads } from "./threads/block_threads.ts";
+import { compileStages, runBlock, type Stages } from "./stages.ts";
 
-export type { Hidden, OnWindow } from "./runner.ts";
+/** What enters and leaves blocks: data (windows, length, width). */
+export interface Hidden {
+  readonly data: Floats;
+  readonly windows: number;
+  readonly length: number;
+  readonly width: number;
+}
+
+/** Called after each batch of windows. */
+export type OnWindow = (done: number, total: number) => void;
 
 /** What a model is opened from; lib/io's ModelFiles fits. */
 export interface ModelInput {
@@ -25,11 +32,8 @@ export interface ModelInput {
 }
 
 export interface ModelOptions {
-  /**
-   * What runs the blocks: "threads", our own (threads/), unless told; or jax-js on "wasm" or "webgpu", which pays on a real
-   * GPU, not on a software driver.
-   */
-  readonly backend?: "threads" | "wasm" | "webgpu";
+  /** Where jax computes: "wasm" (threads) unless told. "webgpu" pays on a real GPU, not on a software driver. */
+  readonly backend?: "wasm" | "webgpu";
   /** "float16" rounds every weight to 16 bits as it is read, as a model held in half precision has them. */
   readonly precision?: "float32" | "float16";
 }
@@ -70,18 +74,22 @@ export interface LanguageModel {
   close(): void;
 }
 
+/** Tokens that go through a stage together: enough to fill the threads, few enough to stay in the cache. */
+const tokensAtOnce = 512;
+
 /**
  * Opens a model: reads its config, checks that all tensors are there with the right shapes, reads no weight yet.
  *
  * @throws LabError for an unknown family, a tensor that is missing or has another shape.
  */
 export async function openLanguageModel(files: ModelInput, o: ModelOptions = {}): Promise<LanguageModel> {
-  const config = modelConfig(files.config), backend = o.backend ?? "threads";
-  const names = checkTensors(files.source, config), device = backend === "threads" ? "wasm" : backend;
-  if (!(await init(device)).includes(device)) {
-    throw new LabError("device", `jax-js on ${device}`, "is not available here", "Try the backend threads.");
+  const config = modelConfig(files.config), backend = o.backend ?? "wasm";
+  const names = checkTensors(files.source, config);
+  const ready = await init(backend);
+  if (!ready.includes(backend)) {
+    throw new LabError("device", `jax-js on ${backend}`, "is not available here", "Try the backend wasm.");
   }
-  defaultDevice(device);
+  defaultDevice(backend);
   const read = async (name: string): Promise<Tensor> => {
     const tensor = requireFinite(name, await files.source.read(names.get(name) ?? name));
     if (o.precision === "float16") {
@@ -89,7 +97,7 @@ export async function openLanguageModel(files: ModelInput, o: ModelOptions = {})
     }
     return tensor;
   };
-  return new StreamedModel(files.label, config, read, backend === "threads");
+  return new StreamedModel(files.label, config, read);
 }
 
 /** Files saved from the bare trunk lack the prefix "model." or "transformer.": the name each tensor has in this file. */
@@ -114,15 +122,14 @@ type Read = (name: string) => Promise<Tensor>;
 
 class StreamedModel implements LanguageModel {
   readonly #read: Read;
-  readonly #stages: Stages;
-  readonly #runner: BlockRunner;
+  readonly stages: Stages;
+  readonly #tables = new Map<string, Tables>();
   readonly #outer = new Map<string, Promise<Tensor>>();
   #head: Promise<HeadScorer> | null = null;
 
-  constructor(readonly label: string, readonly config: ModelConfig, read: Read, threads: boolean) {
+  constructor(readonly label: string, readonly config: ModelConfig, read: Read) {
     this.#read = read;
-    this.#stages = compileStages(config);
-    this.#runner = threads ? new BlockThreads(config) : new BlockJax(config, this.#stages);
+    this.stages = compileStages(config);
   }
 
   get blocks() {
@@ -135,6 +142,13 @@ class StreamedModel implements LanguageModel {
 
   linears(_block: number) {
     return this.config.linears;
+  }
+
+  tables(length: number, window: number | null): Tables {
+    const key = `${length},${window}`;
+    let tables = this.#tables.get(key);
+    if (!tables) this.#tables.set(key, tables = makeTables(this.config, 0, length, window));
+    return tables;
   }
 
   /** A tensor outside the blocks, read once and kept. */
@@ -176,7 +190,7 @@ class StreamedModel implements LanguageModel {
     }
     const tensors = new Map<string, Tensor>(), prefix = blockPrefix(this.config, index);
     for (const name of blockShapes(this.config).keys()) tensors.set(name, await this.#read(prefix + name));
-    return new LoadedBlock(this.config, this.#runner, index, tensors);
+    return new LoadedBlock(this, index, tensors);
   }
 
   #scorer(): Promise<HeadScorer> {
@@ -184,7 +198,7 @@ class StreamedModel implements LanguageModel {
   }
 
   async scoreHidden(h: Hidden, ids: Int32Array, onWindow?: OnWindow): Promise<Floats> {
-    return await (await this.#scorer()).score(this.#runner, h, ids, onWindow);
+    return await (await this.#scorer()).score(h, ids, onWindow);
   }
 
   async logits(h: Hidden): Promise<Matrix> {
@@ -202,7 +216,7 @@ class StreamedModel implements LanguageModel {
       o.onProgress?.({ what: "loading the model", done: i + 1, total: this.blocks, unit: "blocks" });
     }
     head.hold();
-    return new CachedDecoder(this.config, this.#stages, blocks, o.capacity, {
+    return new CachedDecoder(this.config, this.stages, blocks, o.capacity, {
       embed: async (ids, start) => {
         await this.embed(ids, 1, ids.length); // checks the ids
         return await embedOnHost(this.config, (name) => this.#keep(name), ids, ids.length, start);
@@ -212,8 +226,9 @@ class StreamedModel implements LanguageModel {
   }
 
   close() {
-    this.#runner.close();
-    this.#stages.close();
+    this.stages.close();
+    for (const tables of this.#tables.values()) tree.dispose(tables);
+    this.#tables.clear();
     this.#head?.then((head) => head.close());
     this.#head = null;
     this.#outer.clear();
@@ -221,18 +236,19 @@ class StreamedModel implements LanguageModel {
 }
 
 class LoadedBlock implements Block {
-  readonly #c: ModelConfig;
-  readonly #runner: BlockRunner;
+  readonly #model: StreamedModel;
   readonly #tensors: Map<string, Tensor>;
+  #params: Params = {};
 
-  constructor(c: ModelConfig, runner: BlockRunner, readonly index: number, tensors: Map<string, Tensor>) {
-    [this.#c, this.#runner, this.#tensors] = [c, runner, tensors];
+  constructor(model: StreamedModel, readonly index: number, tensors: Map<string, Tensor>) {
+    this.#model = model;
+    this.#tensors = tensors;
   }
 
   #linear(name: string): LinearInfo {
-    const found = this.#c.linears.find((l) => l.name === name);
+    const found = this.#model.config.linears.find((l) => l.name === name);
     if (found) return found;
-    const known = this.#c.linears.map((l) => l.name).join(", ");
+    const known = this.#model.config.linears.map((l) => l.name).join(", ");
     throw new LabError("input", `block ${this.index}`, `has no linear "${name}"`, `It has ${known}.`);
   }
 
@@ -242,68 +258,113 @@ class LoadedBlock implements Block {
   }
 
   setWeight(linear: string, w: Matrix): void {
-    const l = this.#linear(linear), label = `${this.index}.${linear}`;
+    const l = this.#linear(linear), name = `${linear}.weight`, label = `${this.index}.${linear}`;
     if (w.rows !== l.out || w.cols !== l.in) {
       throw new LabError("input", label, `weight of shape [${w.rows}, ${w.cols}], expected [${l.out}, ${l.in}]`);
     }
-    this.#tensors.set(`${linear}.weight`, requireFinite(label, { data: w.data, shape: [l.out, l.in] }));
+    this.#tensors.set(name, requireFinite(label, { data: w.data, shape: [l.out, l.in] }));
+    this.#params[name]?.dispose();
+    delete this.#params[name];
   }
 
-  /** The weights as jax arrays, which the caller then owns; the block is closed. */
+  /** The weights as jax arrays, uploaded at the first pass. */
+  #uploaded(): Params {
+    for (const [name, t] of this.#tensors) this.#params[name] ??= np.array(t.data, { shape: [...t.shape] });
+    return this.#params;
+  }
+
+  /** Gives the uploaded weights away and closes the block. */
   take(): Params {
-    const params = upload(this.#tensors);
+    const params = this.#uploaded();
+    this.#params = {};
     this.close();
     return params;
   }
 
-  #check(h: Hidden): number | null {
-    if (h.width !== this.#c.width || h.data.length !== h.windows * h.length * h.width) {
-      const is = `${h.data.length} values for ${h.windows} windows of ${h.length} tokens`;
-      throw new LabError("input", `block ${this.index}`, `${is}, ${this.#c.width} wide each`);
+  /** Runs the block over batches of windows, two of them under way at a time; `finish` gets each batch's output. */
+  async #pass(
+    h: Hidden,
+    onWindow: OnWindow | undefined,
+    tap: (input: string, x: np.Array) => boolean,
+    finish: (out: np.Array | null, firstWindow: number) => Promise<void>,
+  ): Promise<void> {
+    const { config, stages } = this.#model, { windows, length, width } = h;
+    if (width !== config.width || h.data.length !== windows * length * width) {
+      throw new LabError("input", `block ${this.index}`, `hidden states of width ${width}, expected ${config.width}`);
     }
-    return this.#c.windows[this.index];
+    const params = this.#uploaded(), tables = this.#model.tables(length, config.windows[this.index]);
+    const batch = Math.max(1, Math.floor(tokensAtOnce / length));
+    let pending: Promise<void> = Promise.resolve();
+    for (let w = 0; w < windows; w += batch) {
+      const count = Math.min(batch, windows - w), size = length * width;
+      const x = np.array(h.data.subarray(w * size, (w + count) * size), { shape: [count, length, width] });
+      const done = finish(runBlock(config, stages, params, tables, x, tap), w);
+      await pending;
+      onWindow?.(w, windows);
+      pending = done;
+    }
+    await pending;
+    onWindow?.(windows, windows);
   }
 
   async forward(h: Hidden, onWindow?: OnWindow): Promise<Hidden> {
-    const data = await this.#runner.forward(this.#tensors, h, this.#check(h), onWindow), bad = firstNonFinite(data);
-    if (bad < 0) return { ...h, data };
-    const size = h.length * h.width;
-    const [window, token, column] = [Math.floor(bad / size), Math.floor(bad % size / h.width), bad % h.width];
-    const problem = `gives ${data[bad]} in window ${window}, token ${token}, column ${column}`;
-    throw new LabError("numeric", `block ${this.index}`, problem, "Its weights or inputs are out of float32's range.");
-  }
-
-  /** The wanted inputs and their widths, in the order in which a block meets them. */
-  #inputs(wanted: readonly string[] | undefined): Map<string, number> {
-    const all = new Map(this.#c.linears.map((l) => [l.input, l.in]));
-    const unknown = wanted?.find((input) => !all.has(input));
-    if (unknown !== undefined) {
-      const known = [...all.keys()].join(", ");
-      throw new LabError("input", `block ${this.index}`, `has no input "${unknown}"`, `It has ${known}.`);
+    const data = new Float32Array(h.data.length), size = h.length * h.width;
+    await this.#pass(h, onWindow, () => false, async (out, window) => {
+      if (out) data.set(await out.data() as Floats, window * size);
+    });
+    const bad = firstNonFinite(data);
+    if (bad >= 0) {
+      const [window, token, column] = [Math.floor(bad / size), Math.floor(bad % size / h.width), bad % h.width];
+      throw new LabError(
+        "numeric",
+        `block ${this.index}`,
+        `gives ${data[bad]} in window ${window}, token ${token}, column ${column}`,
+        "Its weights or its inputs are out of float32's range.",
+      );
     }
-    return new Map([...all].filter(([input]) => !wanted || wanted.includes(input)));
+    return { ...h, data };
   }
 
   async gram(h: Hidden, inputs?: readonly string[], onWindow?: OnWindow): Promise<Map<string, Matrix>> {
-    const wanted = this.#inputs(inputs), window = this.#check(h);
-    const grams = await this.#runner.gram(this.#tensors, h, window, wanted, 2 / h.windows, onWindow);
-    for (const [input, { data, cols }] of grams) {
-      for (let j = 0; j < cols; j++) {
-        const value = data[j * cols + j], name = `${this.index}.${input}`;
-        if (Number.isFinite(value)) continue;
-        throw new LabError("numeric", name, `calibration gives ${value} at column ${j}`, "Some input is not finite.");
-      }
+    const sums = this.#sums(inputs);
+    await this.#pass(h, onWindow, (input, x) => {
+      const sum = sums.get(input);
+      if (sum) sum.add(x.ref);
+      return input === [...sums.keys()].at(-1);
+    }, async () => {
+      for (const sum of sums.values()) await sum.settle();
+    });
+    const out = new Map<string, Matrix>();
+    for (const [input, sum] of sums) out.set(input, await sum.close(2 / h.windows, `${this.index}.${input}`));
+    return out;
+  }
+
+  /** A sum for each wanted input, in the order in which a block meets them. */
+  #sums(inputs: readonly string[] | undefined): Map<string, GramSum> {
+    const all = this.#model.config.linears, sums = new Map<string, GramSum>();
+    for (const l of all) {
+      if (!sums.has(l.input) && (!inputs || inputs.includes(l.input))) sums.set(l.input, new GramSum(l.in));
     }
-    return grams;
+    for (const input of inputs ?? []) {
+      if (sums.has(input)) continue;
+      const known = [...new Set(all.map((l) => l.input))].join(", ");
+      throw new LabError("input", `block ${this.index}`, `has no input "${input}"`, `It has ${known}.`);
+    }
+    return sums;
   }
 
   async capture(h: Hidden, input: string, onWindow?: OnWindow): Promise<Matrix> {
-    const cols = this.#inputs([input]).get(input)!;
-    return await this.#runner.capture(this.#tensors, h, this.#check(h), input, cols, onWindow);
+    const cols = [...this.#sums([input]).values()][0].size, rows = h.windows * h.length;
+    const data = new Float32Array(rows * cols), seen: np.Array[] = [];
+    await this.#pass(h, onWindow, (name, x) => name === input && seen.push(x.ref) > 0, async (_, window) => {
+      data.set(await seen.shift()!.data() as Floats, window * h.length * cols);
+    });
+    return { data, rows, cols };
   }
 
   close() {
-    this.#runner.release(this.#tensors);
+    tree.dispose(this.#params);
+    this.#params = {};
     this.#tensors.clear();
   }
 }
