@@ -1,4 +1,5 @@
 // What a bit costs: the relative error of a whole matrix against the width of its codes, and against all bits it stores.
+import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
 import type { Matrix } from "../io/tensor.ts";
 import type { Kernels } from "../kernels/kernels.ts";
@@ -129,6 +130,23 @@ export function changedWeights(
     }
     return await change(open.weight(linear), `${index}.${linear}`);
   };
+}
+
+/**
+ * A list of numbers written as a parameter: "2 3 4".
+ *
+ * @throws LabError "input" for anything else, and for an empty list.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { numberList } from "./grid_cost.ts";
+ * assert.deepEqual(numberList("2, 3 4"), [2, 3, 4]);
+ * ```
+ */
+export function numberList(text: string): number[] {
+  const numbers = text.split(/[\s,]+/).filter((part) => part !== "").map(Number);
+  if (numbers.length > 0 && numbers.every(Number.isFinite)) return numbers;
+  throw new LabError("input", "parameter", `"${text}" is not a list of numbers`, 'Write it like "2 3 4".');
 }
 
 /** Perplexity of a model whose linears are all rounded to nearest at one width. */

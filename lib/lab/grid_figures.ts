@@ -66,7 +66,7 @@ export function rangeFigure(curves: ReadonlyMap<number, readonly RangePoint[]>, 
     {
       title: `How wide should the grid be? ${label}`,
       x: { name: "share of the row's range that the grid covers", unit: "%" },
-      y: { name: "squared error", unit: "% of the squared weights", log: true },
+      y: { name: "squared error", unit: "% of ‖w‖²", log: true },
       caption: "At the left most weights are clipped, at the right the steps are coarse. The fewer the bits, " +
         "the more is won by cutting off the ends.",
     },
@@ -80,18 +80,19 @@ export function rangeFigure(curves: ReadonlyMap<number, readonly RangePoint[]>, 
 
 /** The two parts of the error of a row: rounding falls where clipping grows. */
 export function partsFigure(points: readonly RangePoint[], label: string): Figure {
-  const best = bestPoint(points), x = points.map((p) => 100 * p.share);
+  const best = bestPoint(points), most = Math.max(3 * best.total, 1.1 * points.at(-1)!.total);
+  const shown = points.filter((p) => p.total <= 1.5 * most), x = shown.map((p) => 100 * p.share);
   const curve = (name: string, part: "rounding" | "clipping" | "total", style: number) => ({
     name,
     x,
-    y: points.map((p) => 100 * p[part]),
+    y: shown.map((p) => 100 * p[part]),
     style,
   });
   return lineFigure(
     {
       title: `Rounding against clipping at ${best.grid.bits} bits: ${label}`,
       x: { name: "share of the row's range that the grid covers", unit: "%" },
-      y: { name: "squared error", unit: "% of the squared weights" },
+      y: { name: "squared error", unit: "% of ‖w‖²", range: [0, 100 * most] },
       guides: [{ axis: "x", at: 100 * best.share, label: `best: ${formatNumber(100 * best.share)} %` }],
       caption: `At the best range ${best.clipped} of the row's weights are clipped.`,
     },
@@ -101,12 +102,12 @@ export function partsFigure(points: readonly RangePoint[], label: string): Figur
 
 /** The loss over range and zero point, the landscape of the grid search. */
 export function surfaceFigure(surface: Matrix, label: string): Figure {
-  const best = surfaceMinimum(surface), unit = `1/${surface.rows - 1} of the range`;
+  const best = surfaceMinimum(surface), steps = surface.rows - 1;
   return heatmapFigure(
     {
       title: `The landscape of the grid search: ${label}`,
       x: { name: "zero point (the code that means 0)" },
-      y: { name: "range covered", unit },
+      y: { name: "range covered", unit: steps === 100 ? "%" : `1/${steps}` },
       caption: `Dark is good. The search tries every cell; the best is zero point ${best.zero} at ` +
         `${formatNumber(100 * best.share)} % of the range.`,
     },
@@ -123,7 +124,7 @@ export function widthFigure(errors: readonly WidthError[], label: string): Figur
     {
       title: `What one bit costs the weights: ${label}`,
       x: { name: "bits of a code", unit: "bit" },
-      y: { name: "squared error", unit: "% of the squared weights", log: true },
+      y: { name: "squared error", unit: "% of ‖w‖²", log: true },
       caption: "On this axis a straight line means: each bit divides the error by the same factor.",
     },
     [
@@ -141,7 +142,7 @@ export function groupFigure(errors: readonly GroupError[], label: string): Figur
     {
       title: `Groups: more grids, or more bits? ${label}`,
       x: { name: "stored bits", unit: "bit per weight" },
-      y: { name: "squared error", unit: "% of the squared weights", log: true },
+      y: { name: "squared error", unit: "% of ‖w‖²", log: true },
       caption: "Scales and zero points are counted. A point further left and further down is the better bargain.",
     },
     sizes.map((size) => {

@@ -9,7 +9,7 @@ import { objective } from "../quant/hessian.ts";
 import type { QuantizedLayer } from "../quant/layer.ts";
 import type { LinearInfo } from "../model/config.ts";
 import type { Figure } from "./figure.ts";
-import { barFigure } from "./figure.ts";
+import { scatterFigure } from "./figure.ts";
 import type { StudyLayer } from "./layer_study.ts";
 import { makeRecipe, planBlock, type RecipeInput } from "./recipe.ts";
 import { type Table, table } from "./table.ts";
@@ -98,20 +98,18 @@ export function trialTable(trials: readonly Trial[]): Table {
   );
 }
 
-/** The trials as bars: what happens to the weights beside what happens to the output. */
+/** What happens to the weights against what happens to the output, one point a method. */
 export function trialFigure(trials: readonly Trial[]): Figure {
-  return barFigure(
+  return scatterFigure(
     {
-      title: `One layer, ${trials[0]?.layer.label ?? ""}, by each method`,
-      x: { name: "method" },
-      y: { name: "squared error", unit: "% of the squared size" },
-      caption: "Left of each pair: how far the weights moved. Right: how far the layer's output moved on real text.",
+      title: `One matrix, ${trials[0]?.layer.label ?? ""}, by each method`,
+      x: { name: "how far the weights moved", unit: "% of their squared size" },
+      y: { name: "how far the output moved", unit: "%", log: true },
+      caption:
+        "Squared error as a share of the squared size, for the weights and for the output on the calibration text. " +
+        "Lower is better; further to the right is not worse.",
     },
-    trials.map((t) => t.label),
-    [
-      { name: "weights", y: trials.map((t) => 100 * t.weightError), style: 6 },
-      { name: "output", y: trials.map((t) => 100 * t.outputError), style: 1 },
-    ],
+    trials.map((t) => ({ name: t.label, x: [100 * t.weightError], y: [100 * t.outputError] })),
   );
 }
 

@@ -106,6 +106,7 @@ export function factorFigure(p: ColumnProfile, count: number): Figure {
 /** Curves of concentration, one a layer: the share of the error that the weakest columns carry. */
 export function lorenzFigure(profiles: readonly ColumnProfile[]): Figure {
   const least = 100 / Math.max(...profiles.map((p) => p.score.length));
+  const shortLabels = new Set(profiles.map((p) => p.name)).size === profiles.length;
   return lineFigure(
     {
       title: `How few columns carry the error: ${common(profiles)}`,
@@ -117,7 +118,12 @@ export function lorenzFigure(profiles: readonly ColumnProfile[]): Figure {
     [
       ...profiles.slice(0, 7).map((p, i) => {
         const { columns, carried } = lorenz(p.score);
-        return { name: p.name, x: columns.slice(1).map(percent), y: carried.slice(1).map(percent), style: i };
+        return {
+          name: shortLabels ? p.name : p.label,
+          x: columns.slice(1).map(percent),
+          y: carried.slice(1).map(percent),
+          style: i,
+        };
       }),
       { name: "all equal", x: [least, 1, 10, 30, 100], y: [least, 1, 10, 30, 100], style: 7 },
     ],
@@ -263,5 +269,5 @@ export function winnerSentence(points: readonly KeptError[], way: "plain" | "com
 /** What a set of profiles has in common, for a title: the tag of an injected model is kept. */
 function common(profiles: readonly ColumnProfile[]): string {
   const tags = new Set(profiles.map((p) => p.label.slice(p.name.length)));
-  return `${profiles.length} ${profiles.length === 1 ? "layer" : "layers"}${[...tags].join("")}`;
+  return `${profiles.length} layers${tags.size === 1 ? [...tags][0] : ""}`;
 }

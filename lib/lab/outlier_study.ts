@@ -1,6 +1,7 @@
 // Where a layer's output error sits, column by column: s_j = H_jj · ‖ΔW_:,j‖², how unevenly it is spread, and which rule
 // finds the columns that matter. OWQ, arXiv 2306.02272, sections 3.2 and 3.3.
 import { LabError } from "../io/errors.ts";
+import type { OnProgress } from "../io/progress.ts";
 import type { Matrix } from "../io/tensor.ts";
 import type { LinearInfo } from "../model/config.ts";
 import type { QuantContext } from "../quant/context.ts";
@@ -254,6 +255,7 @@ export async function errorAgainstCount(
   counts: readonly number[],
   o: OwqOptions,
   context: QuantContext,
+  onProgress?: OnProgress,
 ): Promise<KeptError[]> {
   const { weight, hessian } = layer, energy = objective(weight, hessian), out: KeptError[] = [];
   const rounded = await roundedForScore(weight, o, o.sensitivitySteps, context);
@@ -261,8 +263,14 @@ export async function errorAgainstCount(
   for (const rule of rules) {
     const scores = columnScores(rule, { ...layer, rounded });
     for (const count of counts) {
+      onProgress?.({ what: "keeping columns", done: out.length, total: rules.length * counts.length, unit: "runs" });
       if (!(Number.isInteger(count) && count >= 0 && count <= weight.cols)) {
         throw new LabError("input", layer.name, `${count} columns kept of ${weight.cols}`);
+      }
+      const same = count === 0 && !o.actOrder ? out.find((e) => e.count === 0) : undefined; // no rule has a say in it
+      if (same) {
+        out.push({ ...same, rule });
+        continue;
       }
       const weak = byScore(scores).slice(0, count);
       const { report } = await optq(layer, { ...OPTQ_DEFAULTS, ...o }, context, weak, scores);
@@ -270,6 +278,7 @@ export async function errorAgainstCount(
       out.push({ rule, count, kept: [...weak], plain: plain / energy, compensated: report.objective / energy });
     }
   }
+  onProgress?.({ what: "keeping columns", done: out.length, total: out.length, unit: "runs" });
   return out;
 }
 

@@ -1,13 +1,10 @@
 // What the first notebook shows of a model: what it is, what it writes, and what one changed layer does to it.
 import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
-import type { TextWindows } from "../io/windows.ts";
-import type { Kernels } from "../kernels/kernels.ts";
 import { generate } from "../model/generate.ts";
-import { type Perplexity, perplexity, type TokenWindows } from "../model/perplexity.ts";
+import { perplexity, type TokenWindows } from "../model/perplexity.ts";
 import type { LayerStudy } from "./layer_study.ts";
 import { replacing, type Trial } from "./layer_trial.ts";
-import { exact, type RecordedNumber, relative } from "./record.ts";
 import { type Table, table } from "./table.ts";
 
 /** A model in a few lines: family, sizes, and what a reader of results must know. */
@@ -104,42 +101,4 @@ export function replacementTable(rows: readonly Replacement[], layer: string): T
     rows.map((r) => [r.label, r.perplexity.toFixed(3), (100 * (r.perplexity / rows[0].perplexity - 1)).toFixed(3)]),
     `Only ${layer} differs from row to row.`,
   );
-}
-
-/** The numbers of the tour. */
-export function tourNumbers(
-  float: Perplexity,
-  trials: readonly Trial[],
-  replaced: readonly Replacement[],
-): Record<string, RecordedNumber> {
-  const numbers: Record<string, RecordedNumber> = {
-    "float/perplexity": relative(float.perplexity, 1e-3),
-    "float/tokens": exact(float.tokens, "tokens"),
-  };
-  for (const t of trials) {
-    numbers[`${t.label}/stored bits`] = relative(t.stored, 1e-9, "bit");
-    numbers[`${t.label}/weak columns`] = exact(t.weak.length);
-    // A tie that falls the other way on another device moves these by far less than methods differ.
-    numbers[`${t.label}/error of the weights`] = relative(t.weightError, 1e-2);
-    numbers[`${t.label}/error of the output`] = relative(t.outputError, 2e-2);
-  }
-  for (const r of replaced.slice(1)) numbers[`${r.label}/perplexity, one layer`] = relative(r.perplexity, 1e-3);
-  return numbers;
-}
-
-/** Where the numbers of a study come from: hashes of model and texts, device, and what was done to the model. */
-export async function studyProvenance(
-  study: LayerStudy,
-  evaluation: TextWindows | null,
-  kernels: Kernels,
-): Promise<Record<string, unknown>> {
-  const text = (w: TextWindows) => ({ label: w.label, windows: w.windows, length: w.length, sha256: w.sha256 });
-  return {
-    model: study.label,
-    note: study.files.note,
-    modelSha256: await study.files.source.sha256(),
-    calibration: text(study.windows),
-    ...(evaluation ? { evaluation: text(evaluation) } : {}),
-    kernels: kernels.description,
-  };
 }
