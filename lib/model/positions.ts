@@ -13,6 +13,12 @@ export const masked = -1e30;
  * by the same angle.
  *
  * @returns (headDim / 2) radians a token.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { rotaryFrequencies } from "./positions.ts";
+ * assert.deepEqual([...rotaryFrequencies({ kind: "rotary", theta: 100, scaling: null }, 4)], [1, Math.fround(0.1)]);
+ * ```
  */
 export function rotaryFrequencies(p: Positions & { kind: "rotary" }, headDim: number): Floats {
   const base = Float32Array.from({ length: headDim / 2 }, (_, i) => p.theta ** (-2 * i / headDim));
@@ -59,6 +65,12 @@ export function rotaryTables(
  * every other term of the sequence of 2n (Press et al. 2022, https://arxiv.org/abs/2108.12409).
  *
  * @returns (heads).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { alibiSlopes } from "./positions.ts";
+ * assert.deepEqual([...alibiSlopes(2)], [1 / 16, 1 / 256]);
+ * ```
  */
 export function alibiSlopes(heads: number): Floats {
   const n = 2 ** Math.floor(Math.log2(heads));
@@ -74,6 +86,12 @@ export function alibiSlopes(heads: number): Floats {
  *
  * @param window how many tokens back a query sees, itself included; null: all.
  * @returns (queries, keys).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { causalBias, masked } from "./positions.ts";
+ * assert.deepEqual([...causalBias(1, 1, 3, null)], [0, 0, Math.fround(masked)]);
+ * ```
  */
 export function causalBias(start: number, queries: number, keys: number, window: number | null): Floats {
   const bias = new Float32Array(queries * keys);

@@ -83,6 +83,16 @@ Deno.test("forward() gives the same for a window whatever other windows come wit
   model.close();
 });
 
+Deno.test("passes that are begun together give what they give one after the other", async () => {
+  const { model, h, block } = await hiddenOf("llama", 3, 40), other = await model.openBlock(1);
+  const [a, b, c] = await Promise.all([block.forward(h), other.gram(h), block.gram(h, ["mlp"])]);
+  assert.deepEqual(a.data, (await block.forward(h)).data);
+  assert.deepEqual(b, await other.gram(h));
+  assert.deepEqual(c, await block.gram(h, ["mlp"]));
+  block.close();
+  model.close();
+});
+
 Deno.test("setWeight() changes later passes and refuses what does not fit", async () => {
   const { model, h, block } = await hiddenOf("llama", 1, 16), w = block.weight("mlp.up_proj");
   const before = await block.forward(h);
