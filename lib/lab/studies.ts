@@ -9,6 +9,7 @@ export * from "./layer_study.ts";
 export * from "./layer_trial.ts";
 export * from "./outlier_figures.ts";
 export * from "./outlier_study.ts";
+export * from "./outlier_tables.ts";
 export * from "./study_records.ts";
 export * from "./tour.ts";
 export { openKernels } from "../kernels/kernels.ts";
