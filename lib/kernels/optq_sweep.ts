@@ -6,8 +6,8 @@ import type { Gpu } from "../gpu/device.ts";
 import { runWork, wordsOf } from "../gpu/dispatch.ts";
 import { checkSweep, roundHalfEven } from "./checks.ts";
 import { searchGridTwin } from "./grid_search.ts";
-import type { RowGrid, SearchOptions, SweepProblem, SweepResult } from "./kernels.ts";
-import { minmaxGrid } from "./minmax.ts";
+import type { SweepProblem, SweepResult } from "./kernels.ts";
+import { blockOf, chooseGroupGrids, emptySweep, groupCount, groupReach } from "./sweep_groups.ts";
 
 const f32 = Math.fround;
 
@@ -47,7 +47,7 @@ const f32 = Math.fround;
  */
 export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
   checkSweep(p);
-  const { cols } = p.weight, { quantized, blockSize } = p;
+  const { cols } = p.weight, { quantized } = p, blockSize = blockOf(p);
   const out = emptySweep(p);
   const errors = new Float64Array(p.weight.rows * cols); // e (rows, cols)
   for (let from = 0; from < cols;) {
@@ -71,8 +71,6 @@ export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
 const TILE_BYTES = 64 * 2 ** 20;
 /** Rows and columns of a layer are padded to what one lane takes. */
 const PAD = 16, SWEEP_LANES = 16;
-/** Columns of a block where no group asks for another size: the fewer, the more of the work is a matrix product. */
-const OWN_BLOCK = 32;
 
 /**
  * One OPTQ pass on the GPU, as `sweepTwin` defines it, with sums in float32: codes differ from the twin's only where w'
@@ -102,7 +100,7 @@ const OWN_BLOCK = 32;
 export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> {
   checkSweep(p);
   const { rows, cols } = p.weight, { quantized } = p;
-  const blockSize = p.groupSize === 0 ? OWN_BLOCK : p.blockSize;
+  const blockSize = blockOf(p);
   const out = emptySweep(p);
   const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / (cols * 4) / PAD) * PAD;
   const tile = Math.min(Math.max(PAD, fit), Math.ceil(rows / PAD) * PAD);
@@ -197,11 +195,13 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
     async collect(): Promise<void> {
       const back = await buffers.read(results, quantized * rowQuads * 8);
       const bytes = new Uint8Array(back), sums = new Float32Array(back);
-      for (let k = 0; k < quantized; k++) {
-        for (let r = 0; r < rows; r++) {
-          const at = (k * rowQuads + (r >> 2)) * 8;
-          out.codes[(first + r) * quantized + k] = bytes[at + (r & 3)];
-          if ((r & 3) === 0) out.residual[k] += sums[at / 4 + 1];
+      for (let tile = 0; tile < rows; tile += 64) { // some rows at a time, so that what is written stays in the cache
+        for (let k = 0; k < quantized; k++) {
+          for (let r = tile; r < Math.min(tile + 64, rows); r++) {
+            const at = (k * rowQuads + (r >> 2)) * 8;
+            out.codes[(first + r) * quantized + k] = bytes[at + (r & 3)];
+            if ((r & 3) === 0) out.residual[k] += sums[at / 4 + 1];
+          }
         }
       }
     },
@@ -211,72 +211,14 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
 /** Rows first … of a row-major (…, cols) as (cols, padded), the rows beyond filled with `filler`. */
 function transposed(data: Floats, first: number, rows: number, padded: number, cols: number, filler: number): Floats {
   const out = new Float32Array(cols * padded).fill(filler);
-  for (let r = 0; r < rows; r++) {
-    for (let k = 0, at = (first + r) * cols; k < cols; k++) out[k * padded + r] = data[at + k];
-  }
-  return out;
-}
-
-/** Room for the result, with the grids of a problem without groups already in place. */
-export function emptySweep(p: SweepProblem): SweepResult {
-  const { rows, cols } = p.weight, groups = groupCount(p);
-  const out: SweepResult = {
-    codes: new Uint8Array(rows * p.quantized),
-    weak: new Float32Array(rows * (cols - p.quantized)),
-    scale: new Float32Array(rows * groups),
-    zero: new Float32Array(rows * groups),
-    residual: new Float64Array(p.quantized),
-  };
-  if (p.grid && p.groupSize === 0) {
-    out.scale.set(p.grid.scale);
-    out.zero.set(p.grid.zero);
-  }
-  return out;
-}
-
-/** Grids a row. */
-export function groupCount(p: SweepProblem): number {
-  return p.groupSize === 0 ? 1 : Math.ceil(p.quantized / p.groupSize);
-}
-
-/** The end of the last group that begins in columns from … to − 1; 0 when none does. */
-export function groupReach(p: SweepProblem, from: number, to: number): number {
-  if (p.groupSize === 0 || from >= p.quantized) return 0;
-  const lastStart = Math.floor((to - 1) / p.groupSize) * p.groupSize;
-  return lastStart >= from ? Math.min(lastStart + p.groupSize, p.quantized) : 0;
-}
-
-/**
- * Chooses the grids of the groups that begin in columns from … to − 1 on the weights as they stand.
- * `standing` holds the columns from `from` on of rows `first` on; the grids go to `out`.
- */
-export async function chooseGroupGrids(
-  p: SweepProblem,
-  standing: Matrix,
-  from: number,
-  to: number,
-  out: SweepResult,
-  search: (w: Matrix, o: SearchOptions) => Promise<RowGrid>,
-  first = 0,
-): Promise<void> {
-  const { bits, groupSize } = p, { tuning, symmetric, steps } = p.search!;
-  const groups = groupCount(p);
-  for (let g = Math.ceil(from / groupSize); g * groupSize < to; g++) {
-    const start = g * groupSize - from;
-    const columns = { start, count: Math.min(groupSize, standing.cols - start) };
-    const grid = tuning === "minmax"
-      ? minmaxGrid(standing, { bits, symmetric, columns })
-      : await search(standing, { bits, symmetric, steps, exponent: 2.4, columns });
-    for (let r = 0; r < standing.rows; r++) {
-      out.scale[(first + r) * groups + g] = p.scaleBits === 16 ? toHalf(grid.scale[r]) : grid.scale[r];
-      out.zero[(first + r) * groups + g] = grid.zero[r];
+  for (let tile = 0; tile < rows; tile += 16) { // 16 rows of a column fill a cache line
+    for (let k = 0; k < cols; k++) {
+      for (let r = tile, at = (first + tile) * cols + k; r < Math.min(tile + 16, rows); r++, at += cols) {
+        out[k * padded + r] = data[at];
+      }
     }
   }
-}
-
-/** The nearest f16 that is a scale: neither 0 nor infinite. */
-function toHalf(scale: number): number {
-  return Math.min(Math.max(Math.f16round(scale), 2 ** -24), 65504);
+  return out;
 }
 
 /** What the columns before `from` feed into columns from … to − 1: E M (rows, to − from), in double. */
