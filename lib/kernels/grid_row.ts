@@ -58,9 +58,16 @@ export interface RowSearch {
   search(row: Floats): Choice;
   /** The best of the candidates, scored in full. */
   decide(row: Floats, range: RowRange, candidates: Candidates): Choice;
+  /**
+   * The score of one likely candidate, as a sum in half units (lib/kernels/grid_moments.ts): what any other has to beat.
+   */
+  guess(row: Floats, range: RowRange): number;
   /** Near the floor of the scale and where float32 runs out of exponents, only the definition is right. */
   isPlain(range: RowRange): boolean;
 }
+
+/** By bits: the scale that suits normal weights of deviation 1, about. */
+const NORMAL_SCALE = [0, 0, 1.04, 0.62, 0.36];
 
 /** Opens the search of rows of `count` weights under the given options. */
 export function openRowSearch(o: SearchOptions, count: number): RowSearch {
@@ -94,7 +101,18 @@ export function openRowSearch(o: SearchOptions, count: number): RowSearch {
     boundCandidates(moments, row, 2 * levels / range.step, range, firstZero, lastZero, top, candidates);
     return decide(row, range, candidates);
   };
-  return { search, decide, isPlain };
+  const guess = (row: Floats, range: RowRange) => {
+    if (!isPlain(range)) return Infinity;
+    let squares = 0;
+    for (let j = 0; j < row.length; j++) squares += row[j] * row[j];
+    const wanted = NORMAL_SCALE[o.bits] * Math.sqrt(squares / row.length);
+    const i = Math.max(1, Math.min(o.steps, Math.round(wanted * levels / range.step)));
+    const t = range.step * i, reach = Math.min(-range.min, Math.max(t / 2, t - range.max));
+    const z = o.symmetric ? firstZero : Math.max(0, Math.min(top, Math.round(reach * levels / t)));
+    const unit = range.step / levels;
+    return fastLoss(row, scaleAt(range, i), z, top, Infinity) * row.length / (unit / 2) ** 2.4;
+  };
+  return { search, decide, guess, isPlain };
 }
 
 /** Two scores closer than this, relative, are a tie that the table below cannot decide. */

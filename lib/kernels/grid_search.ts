@@ -126,15 +126,16 @@ async function searchAndCount(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<{ 
   await gpu.run(`grid search of (${w.rows}, ${count})`, async () => {
     for (let first = 0; first < w.rows; first += tile) {
       const rows = Math.min(tile, w.rows - first);
-      const weights = new Float32Array(rows * quads * 4), ranges: RowRange[] = [];
+      const weights = new Float32Array(rows * quads * 4), ranges: RowRange[] = [], reached: number[] = [];
       for (let r = 0; r < rows; r++) {
         const row = rowOf(w, first + r, start, count);
-        weights.set(row, r * quads * 4);
         ranges.push(rangeOf(row, o));
+        reached.push(Math.min(rowSearch.guess(row, ranges[r]) * (1 + relativeBound(quads)), 3e38));
+        sortBySize(row, ranges[r], weights.subarray(r * quads * 4));
       }
       const buffers = openBuffers(gpu);
       try {
-        const scores = await boundOnGpu(gpu, buffers, weights, ranges, quads, o);
+        const scores = await boundOnGpu(gpu, buffers, weights, ranges, reached, quads, o);
         for (let r = 0; r < rows; r++) {
           const row = rowOf(w, first + r, start, count);
           const left = rowSearch.isPlain(ranges[r]) ? candidatesOf(scores, r, quads, o) : null;
@@ -149,58 +150,49 @@ async function searchAndCount(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<{ 
   return { grid, settled };
 }
 
-/** Runs the shader on one tile of rows: scores (rows, steps, 8). */
+/** Copies a row to `out` by falling size, as far as 64 equal bins up to the largest can tell (a counting sort). */
+function sortBySize(row: Floats, { min, max }: RowRange, out: Floats): void {
+  const perUnit = 63.99 / Math.max(-min, max, 1e-30), places = new Int32Array(66);
+  for (let j = 0; j < row.length; j++) places[65 - (Math.abs(row[j] * perUnit) | 0)]++;
+  for (let bin = 1; bin < 66; bin++) places[bin] += places[bin - 1];
+  for (let j = 0; j < row.length; j++) out[places[64 - (Math.abs(row[j] * perUnit) | 0)]++] = row[j];
+}
+
+/** Runs the shader on one tile of rows: scores (rows, steps, 8). `reached`: a score of each row that a candidate has. */
 async function boundOnGpu(
   gpu: Gpu,
   buffers: Buffers,
   weights: Floats,
   ranges: readonly RowRange[],
+  reached: readonly number[],
   quads: number,
   o: SearchOptions,
 ): Promise<Floats> {
   const rows = ranges.length, { steps } = o;
   const table = new Float32Array(rows * 4);
-  ranges.forEach(({ step, min, max }, r) => table.set([step, -min, max, 3e38], r * 4));
+  ranges.forEach(({ step, min, max }, r) => table.set([step, -min, max, reached[r]], r * 4));
   const weightBuffer = buffers.upload(weights, "weights");
   const rangeBuffer = buffers.upload(table, "ranges");
   const scoreBuffer = buffers.scratch(rows * steps * PER_STEP * 4, "scores");
-  const uniform = buffers.uniform(12);
-  const words = (topStep: number, lanes: number) =>
-    wordsOf(
+  const lanes = Math.ceil(steps / STEPS_PER_GROUP) * LANES_PER_GROUP;
+  await runWork(gpu, {
+    pipeline: await loadKernel(gpu, { file: "grid_search.wgsl", entry: "bound" }),
+    buffers: { 1: weightBuffer, 2: rangeBuffer, 3: scoreBuffer },
+    uniform: buffers.uniform(12),
+    words: wordsOf(
       rows,
       quads,
       steps,
-      topStep,
       lanes,
       { f32: 2 ** o.bits - 1 },
       { f32: levelsOf(o) },
       { f32: o.symmetric ? levelsOf(o) : -1 },
       { f32: NEAR_BOUND * quads * 4 },
       { f32: relativeBound(quads) },
-    );
-  const bound = async (topStep: number, stepsLeft: number) => {
-    const lanes = Math.ceil(stepsLeft / STEPS_PER_GROUP) * LANES_PER_GROUP;
-    await runWork(gpu, {
-      pipeline: await loadKernel(gpu, { file: "grid_search.wgsl", entry: "bound" }),
-      buffers: { 1: weightBuffer, 2: rangeBuffer, 3: scoreBuffer },
-      uniform,
-      words: words(topStep, lanes),
-      groups: Math.ceil(rows * lanes / WORKGROUP),
-      operations: WORKGROUP * quads * 4 * 300,
-    });
-  };
-  await bound(steps, Math.min(steps, STEPS_PER_GROUP));
-  if (steps > STEPS_PER_GROUP) { // the best score so far lets most of the other steps give up early
-    await runWork(gpu, {
-      pipeline: await loadKernel(gpu, { file: "grid_search.wgsl", entry: "reduce" }),
-      buffers: { 3: scoreBuffer, 4: rangeBuffer },
-      uniform,
-      words: words(steps, 0),
-      groups: Math.ceil(rows / WORKGROUP),
-      operations: WORKGROUP * STEPS_PER_GROUP * 30,
-    });
-    await bound(steps - STEPS_PER_GROUP, steps - STEPS_PER_GROUP);
-  }
+    ),
+    groups: Math.ceil(rows * lanes / WORKGROUP),
+    operations: WORKGROUP * quads * 4 * 100,
+  });
   return new Float32Array(await buffers.read(scoreBuffer, rows * steps * PER_STEP * 4));
 }
 
