@@ -162,45 +162,12 @@ export function block(c: ModelConfig, p: Params, t: Tables, x: np.Array): np.Arr
   return residual.add(mlp(z));
 }
 
-const take = (table: np.Array, ids: np.Array) => np.take(table, ids, 0);
-
-/** Rows by a product with one-hot vectors: the derivative of `take` is a scatter, which jax-js 0.1.25 cannot jit. */
-function oneHotRows(table: np.Array, ids: np.Array): np.Array {
-  const [b, n] = ids.shape, [vocab, width] = table.shape;
-  return np.matmul(nn.oneHot(ids.reshape([b * n]), vocab), table).reshape([b, n, width]);
-}
-
-/**
- * Rows of the embedding table for token ids, with learned positions, projection and norm where the family has them.
- *
- * @param p the model's parameters by full name. @param ids (B, T) int32.
- * @param rows how to look rows up: (table, ids) → (B, T, W); by index unless told.
- * @returns (B, T, W).
- */
-export function embed(c: ModelConfig, p: Params, ids: np.Array, start = 0, rows = take): np.Array {
-  const { names } = c, [, n] = ids.shape, full = (name: string) => names.base + name;
-  let x = rows(p[`${full(names.embed)}.weight`].ref, ids);
-  if (names.projectIn !== null) x = linear(p, full(names.projectIn), x);
-  if (names.positions !== null && c.positions.kind === "learned") {
-    const from = c.positions.offset + start, table = p[`${full(names.positions)}.weight`].ref;
-    x = x.add(table.slice([from, from + n]));
-  }
-  return names.embedNorm === null ? x : norm(c, p, full(names.embedNorm), x);
-}
-
 /** Final norm and head: h (B, T, W) → logits (B, T, vocab). */
 export function logits(c: ModelConfig, p: Params, h: np.Array): np.Array {
   const { names } = c, full = (name: string) => names.base + name;
   if (names.finalNorm !== null) h = norm(c, p, full(names.finalNorm), h);
   if (names.projectOut !== null) h = linear(p, full(names.projectOut), h);
   return linear(p, c.tied ? full(names.embed) : names.head, h);
-}
-
-/** Negative log-likelihoods −log softmax(logits)[target], in nats: logits (N, vocab), targets (N) int32 → (N). */
-export function tokenLosses(scores: np.Array, targets: np.Array): np.Array {
-  const [n] = scores.shape;
-  const chosen = np.takeAlongAxis(scores.ref, targets.reshape([n, 1]), 1).reshape([n]);
-  return nn.logsumexp(scores, -1).sub(chosen);
 }
 
 /** Names and shapes of all parameters, in the order in which they are used. */
@@ -244,34 +211,4 @@ export function blockShapes(c: ModelConfig): Map<string, number[]> {
     if (l.bias) shapes.set(`${l.name}.bias`, [l.out]);
   }
   return shapes;
-}
-
-/**
- * The whole model as one function of its parameters, for training: put it under one `jit(valueAndGrad(…))`.
- *
- * @param length tokens of every window it will see.
- * @returns `logits(params, ids)` (B, T, vocab) and `loss(params, ids)`, the mean over B·(T − 1) predictions, in nats.
- *   `params` by full name (see parameterShapes), borrowed; `ids` (B, T) int32, consumed.
- */
-export function trainableForward(c: ModelConfig, length: number): {
-  logits(p: Params, ids: np.Array): np.Array;
-  loss(p: Params, ids: np.Array): np.Array;
-} {
-  const tables = new Map(c.windows.map((w) => [w, makeTables(c, 0, length, w)]));
-  const scores = (p: Params, ids: np.Array) => {
-    let x = embed(c, p, ids, 0, oneHotRows);
-    for (let i = 0; i < c.blocks; i++) {
-      const prefix = blockPrefix(c, i);
-      const own: Params = Object.fromEntries([...blockShapes(c).keys()].map((name) => [name, p[prefix + name]]));
-      x = block(c, own, tables.get(c.windows[i])!, x);
-    }
-    return logits(c, p, x);
-  };
-  const loss = (p: Params, ids: np.Array) => {
-    const [b, n] = ids.shape, targets = ids.ref.slice([], [1, n]).reshape([b * (n - 1)]);
-    const predicted = scores(p, ids).slice([], [0, n - 1]).reshape([b * (n - 1), c.vocab]);
-    const chosen = np.sum(predicted.ref.mul(nn.oneHot(targets, c.vocab)), -1);
-    return np.mean(nn.logsumexp(predicted, -1).sub(chosen));
-  };
-  return { logits: scores, loss };
 }
