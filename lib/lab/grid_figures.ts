@@ -65,7 +65,7 @@ export function rangeFigure(curves: ReadonlyMap<number, readonly RangePoint[]>, 
   return lineFigure(
     {
       title: `How wide should the grid be? ${label}`,
-      x: { name: "share of the row's range that the grid covers", unit: "%" },
+      x: { name: "share of the range covered", unit: "%" },
       y: { name: "squared error", unit: "% of ‖w‖²", log: true },
       caption: "At the left most weights are clipped, at the right the steps are coarse. The fewer the bits, " +
         "the more is won by cutting off the ends.",
@@ -91,7 +91,7 @@ export function partsFigure(points: readonly RangePoint[], label: string): Figur
   return lineFigure(
     {
       title: `Rounding against clipping at ${best.grid.bits} bits: ${label}`,
-      x: { name: "share of the row's range that the grid covers", unit: "%" },
+      x: { name: "share of the range covered", unit: "%" },
       y: { name: "squared error", unit: "% of ‖w‖²", range: [0, 100 * most] },
       guides: [{ axis: "x", at: 100 * best.share, label: `best: ${formatNumber(100 * best.share)} %` }],
       caption: `At the best range ${best.clipped} of the row's weights are clipped.`,

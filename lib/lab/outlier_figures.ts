@@ -69,8 +69,9 @@ export function scoreFigure(p: ColumnProfile, count: number): Figure {
       title: `Where the error of ${p.label} sits`,
       x: { name: "input column" },
       y: { name: "share of the layer's error score", unit: "%" },
-      guides: [{ axis: "y", at: 100 / p.score.length, label: "if all were equal" }],
-      caption: "Score of column j: Hⱼⱼ · ‖ΔWⱼ‖², the error that its rounding alone sends into the output.",
+      guides: [{ axis: "y", at: 100 / p.score.length }],
+      caption: "Score of column j: Hⱼⱼ · ‖ΔWⱼ‖², the error that its rounding alone sends into the output. " +
+        "Dotted: where all points would lie if all columns mattered alike.",
     },
     [columnsOf("other columns", other, share, 7), columnsOf(`the ${count} weakest columns`, weak, share, 1)],
   ));
@@ -93,7 +94,8 @@ export function factorFigure(p: ColumnProfile, count: number): Figure {
       x: { name: "root mean square of the input", log: true },
       y: { name: "rounding error ‖ΔWⱼ‖ of the column", log: true },
       caption: "The score is the square of the product: the further to the upper right, the weaker. " +
-        "How far the points spread along each axis shows which factor decides.",
+        "How far the points spread along each axis shows which factor decides. A weak column that is also among the " +
+        "largest by weight bears the square.",
     },
     [
       point("other columns", other.filter((j) => !chosen.has(j)), 7),
@@ -184,7 +186,7 @@ export function decideFigure(profiles: readonly ColumnProfile[]): Figure {
       caption:
         "log score = log Hⱼⱼ + log ‖ΔWⱼ‖². Each bar is one factor's part of the spread over the layer's columns.",
     },
-    profiles.map((p) => p.linear.name.replace(/^.*\./, "")),
+    profiles.map((p) => p.linear.name.replace(/^.*\.|_proj$/g, "")),
     [
       { name: "what flows in (H)", y: shares.map((s) => percent(s.input)), style: 0 },
       { name: "how it rounds (ΔW)", y: shares.map((s) => percent(s.rounding)), style: 1 },

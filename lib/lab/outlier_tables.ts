@@ -109,16 +109,20 @@ export async function exactShareSentence(
     `With everything that lies beside the diagonal of H it is ${by(exact, 1)} %.`;
 }
 
-/** Which rule leaves the least error at each count, in a sentence. */
+/**
+ * Which rules leave the least error, in a sentence: for each, at how many of the counts it is within 1 % of the best.
+ *
+ * @param points of {@link errorAgainstCount}; those that keep nothing are left out, no rule has a say in them.
+ */
 export function winnerSentence(points: readonly KeptError[], way: "plain" | "compensated"): string {
-  const counts = [...new Set(points.map((p) => p.count))].filter((c) => c > 0);
-  const wins = new Map<SensitivityRule, number>();
+  const counts = [...new Set(points.map((p) => p.count))].filter((c) => c > 0),
+    wins = new Map<SensitivityRule, number>();
   for (const c of counts) {
-    const best = points.filter((p) => p.count === c).reduce((a, b) => b[way] < a[way] ? b : a);
-    wins.set(best.rule, (wins.get(best.rule) ?? 0) + 1);
+    const own = points.filter((p) => p.count === c), least = Math.min(...own.map((p) => p[way]));
+    for (const p of own) if (p[way] <= 1.01 * least) wins.set(p.rule, (wins.get(p.rule) ?? 0) + 1);
   }
-  const parts = [...wins].sort((a, b) => b[1] - a[1]).map(([rule, n]) =>
-    `${RULE_NAMES[rule]} (${n} of ${counts.length})`
-  );
-  return `Least error, counted over the numbers of columns tried: ${parts.join(", ")}.`;
+  const parts = [...wins].sort((a, b) => b[1] - a[1]).map(([rule, n]) => `${RULE_NAMES[rule]} (${n})`);
+  return `Best, or within 1 % of the best, at how many of the ${counts.length} numbers of columns: ${
+    parts.join(", ")
+  }.`;
 }

@@ -98,7 +98,7 @@ Deno.test("the figures of the columns draw every value, name their axes and mark
     overlapTable(overlapOfRules(profiles, ["hessian", "random"], 6), ["hessian", "random"], 6, profiles).caption,
     /25\.0 %/,
   );
-  assert.match(winnerSentence(points, "plain"), /OWQ: input × rounding \(1 of 1\)/);
+  assert.match(winnerSentence(points, "plain"), /of the 1 numbers of columns: OWQ: input × rounding \(1\)/);
   assert.match(
     await exactShareSentence(all[0], profiles[0], 24, options, context),
     /24 weakest of 24 columns carry 100 %.* it is 100 %/,
