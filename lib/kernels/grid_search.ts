@@ -126,16 +126,9 @@ async function searchAndCount(gpu: Gpu, w: Matrix, o: SearchOptions): Promise<{ 
   await gpu.run(`grid search of (${w.rows}, ${count})`, async () => {
     for (let first = 0; first < w.rows; first += tile) {
       const rows = Math.min(tile, w.rows - first);
-      const weights = new Float32Array(rows * quads * 4), ranges: RowRange[] = [], reached: number[] = [];
-      for (let r = 0; r < rows; r++) {
-        const row = rowOf(w, first + r, start, count);
-        ranges.push(rangeOf(row, o));
-        reached.push(Math.min(rowSearch.guess(row, ranges[r]) * (1 + relativeBound(quads)), 3e38));
-        sortBySize(row, ranges[r], weights.subarray(r * quads * 4));
-      }
       const buffers = openBuffers(gpu);
       try {
-        const scores = await boundOnGpu(gpu, buffers, weights, ranges, reached, quads, o);
+        const { scores, ranges } = await boundTile(gpu, buffers, w, first, rows, o);
         for (let r = 0; r < rows; r++) {
           const row = rowOf(w, first + r, start, count);
           const left = rowSearch.isPlain(ranges[r]) ? candidatesOf(scores, r, quads, o) : null;
@@ -158,19 +151,28 @@ function sortBySize(row: Floats, { min, max }: RowRange, out: Floats): void {
   for (let j = 0; j < row.length; j++) out[places[64 - (Math.abs(row[j] * perUnit) | 0)]++] = row[j];
 }
 
-/** Runs the shader on one tile of rows: scores (rows, steps, 8). `reached`: a score of each row that a candidate has. */
-async function boundOnGpu(
+/**
+ * Runs the shader on rows first … first + rows − 1: scores (rows, steps, 8) in half units, as wgsl/grid_search.wgsl has
+ * them, and the ranges that the units go by.
+ */
+export async function boundTile(
   gpu: Gpu,
   buffers: Buffers,
-  weights: Floats,
-  ranges: readonly RowRange[],
-  reached: readonly number[],
-  quads: number,
+  w: Matrix,
+  first: number,
+  rows: number,
   o: SearchOptions,
-): Promise<Floats> {
-  const rows = ranges.length, { steps } = o;
-  const table = new Float32Array(rows * 4);
-  ranges.forEach(({ step, min, max }, r) => table.set([step, -min, max, reached[r]], r * 4));
+): Promise<{ scores: Floats; ranges: RowRange[] }> {
+  const { start, count } = o.columns ?? { start: 0, count: w.cols }, { steps } = o, quads = Math.ceil(count / 4);
+  const { guess } = openRowSearch(o, count), ranges: RowRange[] = [];
+  const weights = new Float32Array(rows * quads * 4), table = new Float32Array(rows * 4);
+  for (let r = 0; r < rows; r++) {
+    const row = rowOf(w, first + r, start, count), range = rangeOf(row, o);
+    ranges.push(range);
+    sortBySize(row, range, weights.subarray(r * quads * 4));
+    const reached = Math.min(guess(row, range) * (1 + relativeBound(quads)), 3e38); // a score that some candidate has
+    table.set([range.step, -range.min, range.max, reached], r * 4);
+  }
   const weightBuffer = buffers.upload(weights, "weights");
   const rangeBuffer = buffers.upload(table, "ranges");
   const scoreBuffer = buffers.scratch(rows * steps * PER_STEP * 4, "scores");
@@ -193,7 +195,7 @@ async function boundOnGpu(
     groups: Math.ceil(rows * lanes / WORKGROUP),
     operations: WORKGROUP * quads * 4 * 100,
   });
-  return new Float32Array(await buffers.read(scoreBuffer, rows * steps * PER_STEP * 4));
+  return { scores: new Float32Array(await buffers.read(scoreBuffer, rows * steps * PER_STEP * 4)), ranges };
 }
 
 /** What float32 sums over a row, float32 powers and float32 scales may be off by, relative to a score. */

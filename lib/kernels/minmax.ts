@@ -34,10 +34,10 @@ export function minmaxGrid(w: Matrix, o: Pick<SearchOptions, "bits" | "symmetric
     }
     if (min === 0 && max === 0) [min, max] = [-1, 1];
     if (o.symmetric) {
-      scale[r] = Math.max(-min, max) / half || 1e-8;
+      scale[r] = Math.fround(Math.max(-min, max) / half) || 1e-8;
       zero[r] = half;
     } else {
-      scale[r] = Math.fround(max - min) / top || 1e-8; // ||: a range so small that it underflowed
+      scale[r] = Math.fround(Math.fround(max - min) / top) || 1e-8; // ||: a range so small that it underflowed
       zero[r] = roundHalfEven(Math.fround(-min / scale[r]));
     }
     let sum = 0;

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
-import { searchGridGpu, searchGridReference, searchGridTwin, settledRows } from "../../lib/kernels/grid_search.ts";
+import {
+  boundTile,
+  searchGridGpu,
+  searchGridReference,
+  searchGridTwin,
+  settledRows,
+} from "../../lib/kernels/grid_search.ts";
 import type { Matrix } from "../../lib/io/tensor.ts";
+import { openBuffers } from "../../lib/gpu/buffers.ts";
 import { rng } from "../../lib/io/rng.ts";
 import { assertWithin } from "../assert.ts";
 import { gpuTest } from "../gpu/gpu_test_helper.ts";
@@ -92,3 +99,37 @@ gpuTest("wgsl/grid_search.wgsl settles nearly all rows itself when weights are o
     assert.ok(settled >= rows * (1 - share), `${settled} of ${rows} rows at ${bits} bits`);
   }
 });
+
+gpuTest(
+  "wgsl/grid_search.wgsl bounds every score it gives, from near, and gives up on none that could win",
+  async (gpu) => {
+    const w = rowsOfManyKinds(16, 130), o = { bits: 3, symmetric: false, steps: 50, exponent: 2.4 as const };
+    const buffers = openBuffers(gpu), { scores, ranges } = await boundTile(gpu, buffers, w, 0, 16, o);
+    buffers.free();
+    for (let r = 0; r < 16; r++) {
+      const unit = ranges[r].step / 7;
+      if (unit < 1e-8) continue; // rows of zeros and of tiny weights go the literal way
+      const row = w.data.subarray(r * 130, (r + 1) * 130);
+      const score = (i: number, z: number) =>
+        row.reduce((sum, x) => {
+          const y = x / (unit * i), q = Math.max(-z, Math.min(7 - z, Math.round(y)));
+          return sum + Math.abs(2 * i * (y - q)) ** 2.4;
+        }, 0);
+      const all = Array.from({ length: 50 }, (_, i) => Array.from({ length: 8 }, (_, z) => score(i + 1, z)));
+      const least = Math.min(...all.flat());
+      for (let i = 1; i <= 50; i++) {
+        const at = (r * 50 + i - 1) * 8, z0 = scores[at + 4], slack = 2.61e-4 * 132 * i ** 2.4;
+        for (let z = 0; z < 8; z++) {
+          const true_ = all[i - 1][z], margin = slack + 2e-4 * true_, j = z - z0;
+          const given = j < 0 ? scores[at + 5] : j > 3 ? scores[at + 6] : scores[at + j];
+          if (given > 1e38) assert.ok(true_ > least, `row ${r}, step ${i}, zero ${z}: given up, but it is the best`);
+          else if (j < 0 || j > 3) assert.ok(given <= true_ + margin, `row ${r}, step ${i}: ${given} bounds ${true_}`);
+          else {assert.ok(
+              Math.abs(given - true_) <= margin,
+              `row ${r}, step ${i}, zero ${z}: ${given} against ${true_}`,
+            );}
+        }
+      }
+    }
+  },
+);
