@@ -8,6 +8,9 @@ import type { Hidden, OnWindow } from "./language_model.ts";
 
 type Read = (name: string) => Promise<Tensor>;
 
+/** Tokens per product with the head. */
+const rowsAtOnce = 512;
+
 /** Vocabulary entries per product with the head: logits of 512 tokens then take 32 MB. */
 const vocabAtOnce = 16384;
 
@@ -125,34 +128,40 @@ export class HeadScorer {
    * @returns (windows, length − 1), in nats.
    */
   async score(h: Hidden, ids: Int32Array, onWindow?: OnWindow): Promise<Floats> {
-    const { vocab, embedWidth: e } = this.#c, predictions = h.length - 1, rows = h.windows * predictions;
-    const most = new Float64Array(rows).fill(-Infinity), sum = new Float64Array(rows), chosen = new Float64Array(rows);
-    const states: Floats[] = [], size = h.length * h.width, parts = Math.ceil(vocab / vocabAtOnce);
-    for (let w = 0; w < h.windows; w++) {
-      const x = await this.#normed(h.data.subarray(w * size, (w + 1) * size));
-      states.push(x); // the last token's too: an odd number of rows would leave the fast path of the product
-      for (let t = 0; t < predictions; t++) {
-        const target = ids[w * h.length + t + 1] * e;
-        let dot = 0;
-        for (let j = 0; j < e; j++) dot += x[t * e + j] * this.#table[target + j];
-        chosen[w * predictions + t] = dot;
-      }
+    const { vocab, embedWidth: e } = this.#c, rows = h.windows * h.length, batches: Floats[] = [];
+    for (let r = 0; r < rows; r += rowsAtOnce) {
+      batches.push(await this.#normed(h.data.subarray(r * h.width, Math.min(rows, r + rowsAtOnce) * h.width)));
     }
-    for (let part = 0; part < parts; part++) {
-      const head = this.#rows(part * vocabAtOnce, Math.min(vocab, (part + 1) * vocabAtOnce));
-      for (const [w, x] of states.entries()) {
-        const results = partition(np.array(x, { shape: [h.length, e] }), head.ref);
-        const [m, s] = await Promise.all(results.map((r) => r.data())) as [Floats, Floats];
-        for (let t = 0, i = w * predictions; t < predictions; t++, i++) {
-          const larger = Math.max(most[i], m[t]);
-          sum[i] = sum[i] * Math.exp(most[i] - larger) + s[t] * Math.exp(m[t] - larger);
-          most[i] = larger;
-        }
-        onWindow?.(part * h.windows + w + 1, parts * h.windows);
+    const most = new Float64Array(rows).fill(-Infinity), sum = new Float64Array(rows);
+    const join = async (results: np.Array[], first: number) => {
+      const [m, s] = await Promise.all(results.map((r) => r.data())) as [Floats, Floats];
+      for (let t = 0, i = first; t < m.length; t++, i++) {
+        const larger = Math.max(most[i], m[t]);
+        sum[i] = sum[i] * Math.exp(most[i] - larger) + s[t] * Math.exp(m[t] - larger);
+        most[i] = larger;
+      }
+    };
+    let pending = Promise.resolve(), done = 0; // one batch is joined while the next is computed
+    for (let from = 0; from < vocab; from += vocabAtOnce) {
+      const head = this.#rows(from, Math.min(vocab, from + vocabAtOnce));
+      for (const [i, x] of batches.entries()) {
+        const next = join(partition(np.array(x, { shape: [x.length / e, e] }), head.ref), i * rowsAtOnce);
+        await pending;
+        onWindow?.(done++, batches.length * Math.ceil(vocab / vocabAtOnce));
+        pending = next;
       }
       head.dispose();
     }
-    return Float32Array.from(chosen, (dot, i) => most[i] + Math.log(sum[i]) - dot);
+    await pending;
+    onWindow?.(1, 1);
+    const predictions = h.length - 1;
+    return Float32Array.from({ length: h.windows * predictions }, (_, i) => {
+      const row = Math.floor(i / predictions) * h.length + i % predictions, x = batches[Math.floor(row / rowsAtOnce)];
+      const state = row % rowsAtOnce * e, target = ids[row + 1] * e;
+      let dot = 0;
+      for (let j = 0; j < e; j++) dot += x[state + j] * this.#table[target + j];
+      return most[row] + Math.log(sum[row]) - dot;
+    });
   }
 
   /** Logits (N, vocab) of all positions of h. */
