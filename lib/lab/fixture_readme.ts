@@ -1,6 +1,13 @@
 // The page that lies beside the embedded model, written from its training report so that no figure is copied by hand.
 import type { TrainReport } from "./train_fixture.ts";
 
+const READERS: Readonly<Record<string, string>> = {
+  attention: "the query, key and value projections",
+  output: "the attention's output projections",
+  mlp: "the gate and up projections",
+  down: "the down projections",
+};
+
 /**
  * README.md of a model that `trainFixture` made.
  *
@@ -29,7 +36,9 @@ A LLaMA of ${whole(r.parameters)} parameters, trained by this kit itself, with j
 It exists so that every command, test and notebook has a real language model at once, without a download.
 
 Made by \`deno task train-fixture\` from \`lib/model/fixture_recipe.ts\`; stopped, it goes on where it was. The same code,
-jax-js and recipe give the same bits; a change in the order of a sum gives a model as good, not the same one.
+jax-js, recipe and machine give the same bits; a change in the order of a sum gives a model as good, not the same one.${
+    r.remark ? `\n${r.remark}` : ""
+  }
 
 **Text**: ${
     r.text.names.join(" and ")
@@ -67,8 +76,8 @@ ${points.join("\n")}
 ${
     total === 0
       ? "No channel of any input of a linear layer has a root mean square above six times the median channel's: there are **no outlier channels**."
-      : `**There are outlier channels**, grown by themselves: ${total} channels have a root mean square above six times the median one of their input, all of them in what these read: ${
-        where.join(", ")
+      : `**There are outlier channels**, grown by themselves: ${total} channels have a root mean square above six times the median one of their input, in what these read: ${
+        where.map((input) => READERS[input]).join(" and ")
       }.`
   }
 Where an experiment needs more of them, \`lib/model/outliers.ts\` makes some without changing the function, and says so in the

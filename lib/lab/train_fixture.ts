@@ -67,6 +67,8 @@ export interface TrainReport {
   readonly byText: readonly HeldOutResult[];
   readonly outliers: readonly InputOutliers[];
   readonly seconds: number;
+  /** What a reader of a committed copy must know besides; written by hand. */
+  readonly remark?: string;
   readonly curve: readonly CurvePoint[];
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { book } from "../../lib/io/books.ts";
 import { fromTokenizerJson } from "../../lib/io/text_tokenizer.ts";
 import { openSafetensors } from "../../lib/io/safetensors.ts";
+import { fixtureReadme } from "../../lib/lab/fixture_readme.ts";
 import { trainFixture, type TrainReport } from "../../lib/lab/train_fixture.ts";
 import { FIXTURE_RECIPE } from "../../lib/model/fixture_recipe.ts";
 import { openLanguageModel } from "../../lib/model/language_model.ts";
@@ -96,4 +97,5 @@ Deno.test("fixtures/model is what the recipe says when its papers are compared w
   assert.deepEqual(await readJson(`${committed}config.json`), report.recipe.config);
   assert.equal(report.steps, FIXTURE_RECIPE.steps);
   assert.equal(report.curve.at(-1)!.step, report.steps);
+  assert.equal(await Deno.readTextFile(`${committed}README.md`), fixtureReadme(report));
 });
