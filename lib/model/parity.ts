@@ -5,7 +5,7 @@ import { openSafetensors } from "../io/safetensors.ts";
 import { openShardedSafetensors } from "../io/safetensors_index.ts";
 import type { TensorSource } from "../io/source.ts";
 import type { Tensor } from "../io/tensor.ts";
-import { type LanguageModel, type ModelInput, openLanguageModel } from "./language_model.ts";
+import { type LanguageModel, type ModelInput, type ModelOptions, openLanguageModel } from "./language_model.ts";
 
 /** How far a model is from what was expected. */
 export interface Parity {
@@ -79,10 +79,10 @@ export async function compareWithExpected(
  * @param file the expected values; `expected.safetensors` in the folder unless told.
  * @throws LabError where something is missing or of another shape.
  */
-export async function checkParity(where: string | ModelInput, file?: string): Promise<Parity> {
+export async function checkParity(where: string | ModelInput, file?: string, o: ModelOptions = {}): Promise<Parity> {
   const files = typeof where === "string" ? await openFolder(where) : where;
   const path = file ?? join(String(where), "expected.safetensors"), expected = openSafetensors(path);
-  const model = await openLanguageModel(files);
+  const model = await openLanguageModel(files, o);
   try {
     return await compareWithExpected(model, expected, path);
   } finally {

@@ -13,3 +13,15 @@ for (const family of familyNames()) {
     assert.ok(r.nll < 2e-5, `nll differs by ${r.nll}`);
   });
 }
+
+const adapter = await navigator.gpu?.requestAdapter() ?? null;
+
+Deno.test({
+  name: "checkParity() finds llama equal to transformers on WebGPU",
+  ignore: adapter === null,
+  fn: async () => {
+    const r = await checkParity(models + "llama", undefined, { backend: "webgpu" });
+    assert.ok(r.logits < 2e-5, `logits differ by ${r.logits}`);
+    assert.ok(r.nll < 2e-5, `nll differs by ${r.nll}`);
+  },
+});
