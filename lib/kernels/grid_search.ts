@@ -9,6 +9,7 @@ import { checkSearch } from "./checks.ts";
 import { type Candidates, NEAR_BOUND } from "./grid_moments.ts";
 import { type Choice, levelsOf, openRowSearch, rangeOf, type RowRange, searchRowReference } from "./grid_row.ts";
 import type { RowGrid, SearchOptions } from "./kernels.ts";
+import { openPause } from "./pause.ts";
 
 /**
  * The grid search as it is defined: every range and every zero point of every row, in float32.
@@ -65,13 +66,10 @@ export async function searchGridTwin(w: Matrix, o: SearchOptions): Promise<RowGr
   const { start, count } = checkSearch(w, o);
   const out = emptyGrid(w.rows);
   const { search } = openRowSearch(o, count);
-  let last = performance.now();
+  const pause = openPause();
   for (let r = 0; r < w.rows; r++) {
     store(out, r, search(w.data.subarray(r * w.cols + start, r * w.cols + start + count)));
-    if ((r & 15) === 15 && performance.now() - last > 50) {
-      await new Promise((resolve) => setTimeout(resolve));
-      last = performance.now();
-    }
+    if ((r & 15) === 15) await pause();
   }
   return out;
 }

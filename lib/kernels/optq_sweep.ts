@@ -7,9 +7,11 @@ import { runWork, wordsOf } from "../gpu/dispatch.ts";
 import { checkSweep, roundHalfEven } from "./checks.ts";
 import { searchGridTwin } from "./grid_search.ts";
 import type { SweepProblem, SweepResult } from "./kernels.ts";
+import { openPause } from "./pause.ts";
 import { blockOf, chooseGroupGrids, emptySweep, groupCount, groupReach } from "./sweep_groups.ts";
 
 const f32 = Math.fround;
+type Pause = ReturnType<typeof openPause>;
 
 /**
  * One OPTQ pass over a layer, in plain TypeScript: the specification of wgsl/optq_sweep.wgsl and the CPU path.
@@ -47,13 +49,34 @@ const f32 = Math.fround;
  */
 export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
   checkSweep(p);
+  const { rows, cols, data } = p.weight, out = emptySweep(p), groups = groupCount(p);
+  const pause = openPause();
+  const tile = Math.max(2, Math.floor(TWIN_TILE / cols));
+  for (let first = 0; first < rows; first += tile) {
+    const end = Math.min(first + tile, rows);
+    const weight = { data: data.subarray(first * cols, end * cols), rows: end - first, cols };
+    const grid = p.grid && { scale: p.grid.scale.subarray(first, end), zero: p.grid.zero.subarray(first, end) };
+    const part = await sweepRows({ ...p, weight, grid }, pause);
+    out.codes.set(part.codes, first * p.quantized);
+    out.weak.set(part.weak, first * (cols - p.quantized));
+    out.scale.set(part.scale, first * groups);
+    out.zero.set(part.zero, first * groups);
+    for (let k = 0; k < p.quantized; k++) out.residual[k] += part.residual[k];
+  }
+  return out;
+}
+
+/** Weights the twin takes at a time: rows are independent, and their errors in double must not fill the memory. */
+const TWIN_TILE = 2 ** 21;
+
+async function sweepRows(p: SweepProblem, pause: Pause): Promise<SweepResult> {
   const { cols } = p.weight, { quantized } = p, blockSize = blockOf(p);
   const out = emptySweep(p);
   const errors = new Float64Array(p.weight.rows * cols); // e (rows, cols)
   for (let from = 0; from < cols;) {
     const to = Math.min(from + blockSize, from < quantized ? quantized : cols);
     const reach = Math.max(to, groupReach(p, from, to));
-    const fed = await feedForward(p, errors, from, reach);
+    const fed = await feedForward(p, errors, from, reach, pause);
     if (groupReach(p, from, to) > 0) {
       const standing = matrix(fed.rows, fed.cols);
       sweepBlock(p, fed, from, reach, errors, null, { data: standing.data, stride: fed.cols, at: 0 });
@@ -62,7 +85,6 @@ export async function sweepTwin(p: SweepProblem): Promise<SweepResult> {
     if (from < quantized) sweepBlock(p, fed, from, to, errors, out, null);
     else sweepBlock(p, fed, from, to, errors, null, { data: out.weak, stride: cols - quantized, at: from - quantized });
     from = to;
-    await new Promise((resolve) => setTimeout(resolve));
   }
   return out;
 }
@@ -222,7 +244,7 @@ function transposed(data: Floats, first: number, rows: number, padded: number, c
 }
 
 /** What the columns before `from` feed into columns from … to − 1: E M (rows, to − from), in double. */
-async function feedForward(p: SweepProblem, errors: Float64Array, from: number, to: number) {
+async function feedForward(p: SweepProblem, errors: Float64Array, from: number, to: number, pause: Pause) {
   const { rows, cols } = p.weight, width = to - from;
   const data = new Float64Array(rows * width);
   const quads = Math.ceil(width / 4), packed = new Float64Array(quads * from * 4); // M as [k / 4][j][k % 4]
@@ -230,7 +252,6 @@ async function feedForward(p: SweepProblem, errors: Float64Array, from: number, 
     for (let k = 0; k < width; k++) packed[((k >> 2) * from + j) * 4 + (k & 3)] = p.feedback[j * cols + from + k];
   }
   const product = new Float64Array(8);
-  let last = performance.now();
   for (let r = 0; r < rows; r += 2) {
     const pair = r + 1 < rows;
     for (let quad = 0; quad < quads; quad++) {
@@ -240,10 +261,7 @@ async function feedForward(p: SweepProblem, errors: Float64Array, from: number, 
         if (pair) data[(r + 1) * width + k] = product[4 + i];
       }
     }
-    if (performance.now() - last > 50) {
-      await new Promise((resolve) => setTimeout(resolve));
-      last = performance.now();
-    }
+    if ((r & 14) === 0) await pause();
   }
   return { data, rows, cols: width };
 }

@@ -145,3 +145,14 @@ gpuTest("sweepGpu() refuses NaN before the shader makes a legal code of it", asy
   bad[13] = NaN;
   await assert.rejects(sweepGpu(gpu, { ...p, weight: { ...p.weight, data: bad } }), /weight: NaN at \(1, 5\)/);
 });
+
+Deno.test("sweepTwin() takes rows in tiles when a layer is large, and joins them as they were", async () => {
+  const cols = 24, rows = 2 ** 21 / cols + 3 | 0, p = sweepProblem(rows, cols, 2);
+  const got = await sweepTwin(p), last = rows - 2;
+  const end = { data: p.weight.data.slice(last * cols), rows: 2, cols };
+  const grid = { scale: p.grid!.scale.slice(last), zero: p.grid!.zero.slice(last) };
+  const alone = await sweepTwin({ ...p, weight: end, grid });
+  assert.deepEqual(got.codes.slice(last * p.quantized), alone.codes);
+  assert.deepEqual(got.weak.slice(last * 2), alone.weak);
+  assert.ok(got.residual[0] > alone.residual[0]);
+});
