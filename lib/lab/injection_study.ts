@@ -71,6 +71,17 @@ export function injectedTable(pair: InjectedPair): Table {
   ], "Rounding to nearest on searched grids, no compensation.");
 }
 
+/** What the outliers cost and what the kept columns win back, in a sentence. */
+export function injectedSentence(pair: InjectedPair): string {
+  const [a, b] = pair.sides, change = (from: number, to: number) => Math.round(100 * (to / from - 1));
+  const signed = (v: number) => `${v < 0 ? "−" : "+"}${Math.abs(v)} %`;
+  return `With the outliers the error of rounding changes by ${
+    signed(change(a.rounded, b.rounded))
+  }. Keeping ${pair.count} ` +
+    `columns changes it by ${signed(change(a.rounded, a.kept))} in the first model and by ` +
+    `${signed(change(b.rounded, b.kept))} in the second.`;
+}
+
 /** The pair's numbers for a record. */
 export function injectedNumbers(pair: InjectedPair): Record<string, RecordedNumber> {
   return Object.fromEntries(pair.sides.flatMap((s) => [

@@ -87,21 +87,23 @@ export function factorFigure(p: ColumnProfile, count: number): Figure {
     labels: columns.map((j) => `column ${j}`),
     style,
   });
-  const chosen = new Set([...weak, ...large]);
+  const isWeak = new Set(weak),
+    isLarge = new Set(large),
+    series = [
+      point("other columns", other.filter((j) => !isLarge.has(j)), 7),
+      point(`${count} largest by weight`, large.filter((j) => !isWeak.has(j)), 3),
+      point(`${count} weakest`, weak.filter((j) => !isLarge.has(j)), 1),
+      point("among both", weak.filter((j) => isLarge.has(j)), 4),
+    ];
   return dense(scatterFigure(
     {
       title: `Input times rounding error: ${p.label}`,
       x: { name: "root mean square of the input", log: true },
       y: { name: "rounding error ‖ΔWⱼ‖ of the column", log: true },
       caption: "The score is the square of the product: the further to the upper right, the weaker. " +
-        "How far the points spread along each axis shows which factor decides. A weak column that is also among the " +
-        "largest by weight bears the square.",
+        "How far the points spread along each axis shows which factor decides.",
     },
-    [
-      point("other columns", other.filter((j) => !chosen.has(j)), 7),
-      point(`${count} largest by weight`, large, 3),
-      point(`${count} weakest`, weak, 1),
-    ],
+    series.filter((s) => s.y.length > 0),
   ));
 }
 

@@ -6,6 +6,7 @@ import {
   groupFigure,
   partsFigure,
   perplexityByBitsFigure,
+  perplexitySentence,
   rangeFigure,
   rowFigure,
   staircaseFigure,
@@ -72,6 +73,8 @@ Deno.test("the figures of the grid draw every value and name their axes", () => 
       perplexityByBitsFigure([{ bits: 3, perplexity: 20 }], 15, "model"),
     ]
   ) checkFigure(f);
+  const points2 = [{ bits: 2, perplexity: 30 }, { bits: 8, perplexity: 19.99 }];
+  assert.equal(perplexitySentence(points2, 20), "Perplexity against float: 8 bits −0.05 %, 2 bits +50.0 %.");
   assert.match(bitSentence(errors, 3, 2), /grows 1\.5-fold.*1\.5-fold/);
   assert.throws(() => bitSentence(errors, 4, 3), RangeError);
 });
