@@ -3,11 +3,6 @@ import { LabError } from "../io/errors.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import type { SearchOptions, SweepProblem } from "./kernels.ts";
 
-/** Round half to even, as torch.round and WGSL's round(): exact for |x| < 2^51. */
-export function roundHalfEven(x: number): number {
-  return (x + 6755399441055744) - 6755399441055744; // 1.5 · 2^52: beyond it a double has no fraction to keep
-}
-
 /** The columns that count, and everything that must hold of a weight and its options. */
 export function checkSearch(
   w: Matrix,

@@ -1,6 +1,6 @@
 // The grid search of one row: its range, its scores, and the choice among the candidates that bounds have left.
 import type { Floats } from "../io/tensor.ts";
-import { roundHalfEven } from "./checks.ts";
+import { roundHalfEven } from "./round.ts";
 import { boundCandidates, type Candidates, openMoments } from "./grid_moments.ts";
 import type { SearchOptions } from "./kernels.ts";
 

@@ -1,6 +1,7 @@
 // The min–max grid: the range of each row, zero included, cut into 2^bits − 1 equal steps. Cheap enough to have no shader.
 import type { Matrix } from "../io/tensor.ts";
-import { checkSearch, roundHalfEven } from "./checks.ts";
+import { checkSearch } from "./checks.ts";
+import { roundHalfEven } from "./round.ts";
 import type { RowGrid, SearchOptions } from "./kernels.ts";
 
 /**

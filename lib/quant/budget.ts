@@ -1,7 +1,7 @@
 // From a target of bits to a number of weak columns, and from a quantized layer back to the bits it really stores.
 import { LabError } from "../io/errors.ts";
 import type { QuantizedLayer } from "./layer.ts";
-import { roundHalfEven } from "./round.ts";
+import { roundHalfEven } from "../kernels/round.ts";
 
 /** What the budget must know of a linear: its shape, its share, and how many linears its block has. */
 export interface BudgetLinear {

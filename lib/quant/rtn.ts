@@ -4,7 +4,7 @@ import { minmaxGrid } from "../kernels/minmax.ts";
 import { groupsOf } from "./budget.ts";
 import { f16round } from "./f16.ts";
 import { type LayerProblem, NO_REPORT, type QuantizedLayer } from "./layer.ts";
-import { roundHalfEven } from "./round.ts";
+import { roundHalfEven } from "../kernels/round.ts";
 
 /** The grid of RTN. */
 export interface RtnOptions {

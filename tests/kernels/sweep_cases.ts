@@ -1,6 +1,6 @@
 // Sweep problems with a feedback matrix of a real kind, and the sweep written as plainly as it can be.
 import type { SweepProblem } from "../../lib/kernels/kernels.ts";
-import { roundHalfEven } from "../../lib/kernels/checks.ts";
+import { roundHalfEven } from "../../lib/kernels/round.ts";
 import { minmaxGrid } from "../../lib/kernels/minmax.ts";
 import { rng } from "../../lib/io/rng.ts";
 

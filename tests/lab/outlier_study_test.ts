@@ -26,7 +26,15 @@ const options = { ...OWQ_DEFAULTS, bits: 3 };
 function studyLayer(out: number, inputs: number, o: Parameters<typeof randomProblem>[2] = {}): StudyLayer {
   const problem = randomProblem(out, inputs, o);
   const linear = { name: "q", out, in: inputs, input: "attention", stage: 0, ratio: 1, bias: false };
-  return { ...problem, name: "0.q", label: "0.q", block: 0, linear, hessian: problem.hessian!, windowLength: 4 * inputs };
+  return {
+    ...problem,
+    name: "0.q",
+    label: "0.q",
+    block: 0,
+    linear,
+    hessian: problem.hessian!,
+    windowLength: 4 * inputs,
+  };
 }
 
 Deno.test("lorenz() of equal columns is the diagonal, and nothing is concentrated", () => {

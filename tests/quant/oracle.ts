@@ -1,5 +1,5 @@
 // OPTQ as its paper writes it, in f64 and with an explicit inverse: slow, literal, and independent of lib/quant's way.
-import { roundHalfEven } from "../../lib/quant/round.ts";
+import { roundHalfEven } from "../../lib/kernels/round.ts";
 
 /** Dense symmetric positive definite inverse by Gauss–Jordan with pivoting; a is (n, n) row-major. */
 function inverse(a: Float64Array, n: number): Float64Array {

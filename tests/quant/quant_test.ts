@@ -3,7 +3,7 @@ import { rng } from "../../lib/io/rng.ts";
 import { addBits, columnsForRank, columnsForTarget, storageOf } from "../../lib/quant/budget.ts";
 import { HessianMean, objective } from "../../lib/quant/hessian.ts";
 import { packDense, packRows, unpackDense, unpackRows } from "../../lib/quant/pack.ts";
-import { roundHalfEven } from "../../lib/quant/round.ts";
+import { roundHalfEven } from "../../lib/kernels/round.ts";
 import { rtn } from "../../lib/quant/rtn.ts";
 import { byScore, columnScores, SENSITIVITY_RULES } from "../../lib/quant/sensitivity.ts";
 import { dequantize } from "../../lib/quant/dequantize.ts";

@@ -2,8 +2,8 @@
  * Rounds to the nearest integer, halves to the even one, as IEEE 754, torch.round and WGSL's round() do.
  * `Math.round` sends 2.5 to 3 and −1.5 to −1: another grid cell on every tie.
  *
- * @param x any number; NaN and infinities come back as they are.
- * @returns an integer of the same magnitude.
+ * @param x any number; from 2^51 on a double has next to no fraction and comes back as it is, as do NaN and infinities.
+ * @returns an integer, or x.
  * Source: IEEE 754-2019, section 4.3.1 (roundTiesToEven).
  * @example
  * ```ts
@@ -13,9 +13,8 @@
  * ```
  */
 export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x), rest = x - floor;
-  if (rest < 0.5) return floor + 0; // + 0 turns −0 into 0
-  if (rest > 0.5) return floor + 1;
-  if (rest === 0.5) return (floor % 2 === 0 ? floor : floor + 1) + 0;
-  return x; // NaN, ±Infinity
+  // Adding 1.5 · 2^52 leaves no bit for the fraction: the addition itself rounds, halves to even.
+  return x > -LARGE && x < LARGE ? (x + SHIFT) - SHIFT : x;
 }
+
+const LARGE = 2 ** 51, SHIFT = 1.5 * 2 ** 52;
