@@ -143,7 +143,8 @@ export function groupFigure(errors: readonly GroupError[], label: string): Figur
       title: `Groups: more grids, or more bits? ${label}`,
       x: { name: "stored bits", unit: "bit per weight" },
       y: { name: "squared error", unit: "% of ‖w‖²", log: true },
-      caption: "Scales and zero points are counted. A point further left and further down is the better bargain.",
+      caption:
+        "Scales (32 bits each) and zero points are counted. A point further left and further down is the better bargain.",
     },
     sizes.map((size) => {
       const own = errors.filter((e) => e.groupSize === size);
