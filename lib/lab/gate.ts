@@ -76,6 +76,13 @@ export function gateSteps(): GateStep[] {
         }),
     },
     tests("examples in the documentation", root, "--doc", "lib"),
+    {
+      name: "Python and Jupyter, which tests and notebooks need",
+      run: async (say) => {
+        await ensureJupyter({ onLine: say });
+        return { passed: 1, failed: 0 };
+      },
+    },
     tests("tests", root, "tests"),
     {
       name: "notebooks",

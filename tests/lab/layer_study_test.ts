@@ -74,7 +74,7 @@ Deno.test("tryMethods() compares methods on one layer, and replacing() puts the 
       owq.quantized.report.objective / optq.quantized.report.objective,
       1e-6,
     );
-    assert.deepEqual([trialTable(trials).rows.length, trialFigure(trials).data.length], [3, 2]);
+    assert.deepEqual([trialTable(trials).rows.length, trialFigure(trials).data.length], [3, 3]);
 
     const windows = await study.evaluation({ text: "sotu", samples: 2, seqLen: 64 });
     const own = await perplexity(study.model, windows), kept = { ...rtn, approximation: layer.weight };
