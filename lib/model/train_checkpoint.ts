@@ -86,10 +86,9 @@ export async function loadCheckpoint(
 
 /** The first field in which two recipes differ that matters up to `step`; null where none does. */
 function differentField(a: TrainRecipe, b: TrainRecipe, step: number): keyof TrainRecipe | null {
-  const turn = (r: TrainRecipe) => (r.outlierStage?.step ?? r.steps) - r.decay;
-  const plateau = step <= Math.min(turn(a), turn(b));
+  const plateau = step <= Math.min(a.steps - a.decay, b.steps - b.decay);
   for (const key of Object.keys({ ...a, ...b }) as (keyof TrainRecipe)[]) {
-    if (plateau && (key === "steps" || key === "decay" || key === "lengthInDecay" || key === "outlierStage")) continue;
+    if (plateau && (key === "steps" || key === "decay" || key === "lengthInDecay")) continue;
     if (JSON.stringify(a[key]) !== JSON.stringify(b[key])) return key;
   }
   return null;

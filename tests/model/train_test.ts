@@ -38,7 +38,6 @@ const RECIPE: TrainRecipe = {
   epsilon: 1e-8,
   weightDecay: 0.1,
   clip: 1,
-  outlierStage: null,
 };
 const config = modelConfig(RECIPE.config), shapes = parameterShapes(config);
 
