@@ -108,6 +108,17 @@ export function findProfile(profiles: readonly ColumnProfile[], name: string): C
   );
 }
 
+/**
+ * The layer whose error is spread most evenly, among those that read a norm's output: there, injected outliers show best.
+ *
+ * @throws LabError "input" where no profile is of such a layer.
+ */
+export function calmestProfile(profiles: readonly ColumnProfile[]): ColumnProfile {
+  const after = profiles.filter((p) => p.linear.input === "attention" || p.linear.input === "mlp");
+  if (after.length === 0) throw new LabError("input", "layer", "none of those profiled reads a norm's output");
+  return after.reduce((a, b) => topShare(b.score, 0.01) < topShare(a.score, 0.01) ? b : a);
+}
+
 /** The profiles of one block. */
 export function profilesOfBlock(profiles: readonly ColumnProfile[], block: number): ColumnProfile[] {
   return profiles.filter((p) => p.block === block);

@@ -103,7 +103,7 @@ export function trialFigure(trials: readonly Trial[]): Figure {
   return scatterFigure(
     {
       title: `One matrix, ${trials[0]?.layer.label ?? ""}, by each method`,
-      x: { name: "how far the weights moved", unit: "% of their squared size" },
+      x: { name: "how far the weights moved", unit: "%" },
       y: { name: "how far the output moved", unit: "%", log: true },
       caption:
         "Squared error as a share of the squared size, for the weights and for the output on the calibration text. " +

@@ -15,7 +15,13 @@ import {
 } from "../../lib/lab/grid_figures.ts";
 import { errorByGroups } from "../../lib/lab/grid_cost.ts";
 import { lossSurface, minmaxGridOf, rangeCurve, rowOf } from "../../lib/lab/grid_study.ts";
-import { compareInjected, findProfile, injectedTable, profilesOfKind } from "../../lib/lab/injection_study.ts";
+import {
+  calmestProfile,
+  compareInjected,
+  findProfile,
+  injectedTable,
+  profilesOfKind,
+} from "../../lib/lab/injection_study.ts";
 import { openStudy, type StudyLayer } from "../../lib/lab/layer_study.ts";
 import {
   countFigure,
@@ -136,6 +142,9 @@ Deno.test("a model with outliers injected says so in every label and computes th
     }
     assert.match(injectedTable(pair).columns[2], /outliers injected/);
     assert.throws(() => findProfile(pair.profiles, "9.q"), /"9\.q" was not profiled.*1\.self_attn\.q_proj/);
+    const flat = { ...a.profile, label: "flat", score: a.profile.score.map(() => 1) };
+    assert.equal(calmestProfile([a.profile, flat, b.profile]).label, "flat");
+    assert.throws(() => calmestProfile([]), /norm's output/);
     assert.equal(profilesOfKind(pair.profiles, "query_key_value").length, 2); // families without q_proj
   } finally {
     natural.close();
