@@ -78,10 +78,16 @@ export async function experimentOnce(opened: OpenedExperiment, kernels: Kernels,
 /** What the rows of the end-to-end comparison share. */
 export function comparisonRecipe(
   model: string,
-  o: { calib: string; evaluation: string; samples: number; seqLen: number; seed: number },
+  o: { calib: string; evaluation: string; samples: number; seqLen: number; seed: number; injected: number },
 ): RecipeInput {
   const text = { samples: o.samples, seqLen: o.seqLen };
-  return { model, calibration: { text: o.calib, ...text }, evaluation: { text: o.evaluation, ...text }, seed: o.seed };
+  return {
+    model,
+    injected: o.injected,
+    calibration: { text: o.calib, ...text },
+    evaluation: { text: o.evaluation, ...text },
+    seed: o.seed,
+  };
 }
 
 /**

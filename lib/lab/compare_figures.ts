@@ -68,7 +68,8 @@ export function comparisonTable(rows: readonly Row[]): Table {
       "time (s)",
     ],
     [["float", null, floatPerplexityOf(rows), 1, null, null, null, null], ...body],
-    `Token perplexity on ${text.label}, ${text.windows} windows of ${text.seqLen} tokens. Time: calibration and quantization.`,
+    `Token perplexity on ${text.label}, ${text.windows} windows of ${text.seqLen} tokens. ` +
+      `Time: calibration and quantization.${rows[0].report.note ? ` Note: ${rows[0].report.note}.` : ""}`,
   );
 }
 

@@ -10,6 +10,7 @@ import { type Kernels, openKernels } from "../kernels/kernels.ts";
 import { findMethod } from "../methods/table.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
 import { estimateMemory, type MemoryEstimate } from "../model/memory.ts";
+import { injectOutliers } from "../model/outliers.ts";
 import { perplexity } from "../model/perplexity.ts";
 import { secondsSince } from "../quant/context.ts";
 import { type Fingerprint, openJournal } from "./journal.ts";
@@ -74,7 +75,8 @@ export async function openExperiment(
   o: Pick<ExperimentOptions, "onProgress" | "localCopy"> = {},
   cut: WindowCache = new Map(),
 ): Promise<OpenedExperiment> {
-  const files = await resolveModel(recipe.model, o.onProgress ? { onProgress: o.onProgress } : {});
+  const plain = await resolveModel(recipe.model, o.onProgress ? { onProgress: o.onProgress } : {});
+  const files = recipe.injected === 1 ? plain : injectOutliers(plain, { factor: recipe.injected });
   try {
     const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
     const windows = async (t: Recipe["calibration"], purpose: "calibration" | "evaluation") => {

@@ -19,6 +19,8 @@ export interface TextRecipe {
 export interface Recipe {
   /** SPEC of the model. */
   readonly model: string;
+  /** Factor of outlier channels that are injected without changing the function; 1: the model as it is. Always labelled. */
+  readonly injected: number;
   readonly method: string;
   /** Target of nominal bits, such as 3.01: codes have floor(bits), weak columns take the rest. */
   readonly bits: number;
@@ -69,6 +71,7 @@ export function makeRecipe(input: RecipeInput): Recipe {
   for (const pattern of [input.layers, input.weakLayers]) if (pattern) checkPattern(pattern);
   return {
     model: input.model ?? "fixture",
+    injected: input.injected ?? 1,
     method: method.name,
     bits,
     rank,

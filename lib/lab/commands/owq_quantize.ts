@@ -17,6 +17,10 @@ const INFO = {
   summary: "One experiment: quantizes a model and measures perplexity before and after.",
   options: {
     model: { value: "SPEC", help: "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2" },
+    injected: {
+      value: "FACTOR",
+      help: "first inject outlier channels of that factor (function unchanged, always labelled); 1: none",
+    },
     method: { value: "NAME", help: "see `owq methods`; owq by default" },
     bits: { value: "B", help: "target bits, such as 3.01; 3.1 by default" },
     rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
@@ -41,6 +45,7 @@ export function main(args: readonly string[]): Promise<never> {
     const json = input.on("json"), say = (line: string) => json ? undefined : console.log(line);
     const recipe = makeRecipe({
       model: input.text("model") ?? "fixture",
+      injected: number(input, "injected") ?? 1,
       method: input.text("method") ?? "owq",
       bits: number(input, "bits") ?? 3.1,
       rank: number(input, "rank") ?? null,
@@ -112,6 +117,6 @@ async function dryRun(recipe: Recipe, where: "auto" | "gpu" | "cpu", json: boole
 /** A folder name that says what the run is. */
 function runName(r: Recipe): string {
   const model = r.model.replace(/^.*[/\\](?=[^/\\])/, "").replace(/[^\w.-]+/g, "-");
-  const set = r.rank === null ? "" : `-rank${r.rank}`;
+  const set = (r.rank === null ? "" : `-rank${r.rank}`) + (r.injected === 1 ? "" : `-injected${r.injected}`);
   return `${model}-${r.method}-${r.bits}${set}-seed${r.seed}`;
 }
