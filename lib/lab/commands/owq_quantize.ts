@@ -63,6 +63,7 @@ export function main(args: readonly string[]): Promise<never> {
     const out = input.text("out") ?? join(labPaths().out, "runs", runName(recipe));
     const bar = progress("quantizing", { total: 0, unit: "blocks" });
     const stop = new AbortController();
+    let working = false; // before the first report there is no line to end
     Deno.addSignalListener("SIGINT", () => {
       if (stop.signal.aborted) Deno.exit(130);
       stop.abort();
@@ -73,7 +74,10 @@ export function main(args: readonly string[]): Promise<never> {
         out,
         device: device(input.text("device")),
         resume: input.on("resume"),
-        onProgress: bar.onProgress,
+        onProgress: (p) => {
+          working = true;
+          bar.onProgress(p);
+        },
         onLine: say,
         signal: stop.signal,
         ...localCopy(input.text("local-copy")),
@@ -82,7 +86,7 @@ export function main(args: readonly string[]): Promise<never> {
       if (save === "hf") await saveFolder(out, join(out, "hf"));
       printReport(report, out, json);
     } catch (e) {
-      await bar.finish("stopped");
+      if (working) await bar.finish("stopped");
       if (!stop.signal.aborted) throw e;
       console.error(`Stopped. Go on with the same command and --resume --out ${out}`);
       return 130;
