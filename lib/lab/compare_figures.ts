@@ -4,11 +4,6 @@ import { barFigure, type Figure, lineFigure, scatterFigure } from "./figure.ts";
 import { exact, type RecordedNumber, relative, timing } from "./record.ts";
 import { type Table, table } from "./table.ts";
 
-/** The label a method bears in tables and figures: "OWQ 3.01". */
-export function methodLabel(method: string, bits: number): string {
-  return `${method.toUpperCase()} ${bits}`;
-}
-
 /** Token perplexity of a row; throws where it was not measured, so that no figure shows a hole as a value. */
 function quantizedPerplexity(row: Row): number {
   const p = row.report.ppl.quantized;

@@ -165,19 +165,18 @@ function zeroColumns(permuted: Matrix, order: Int32Array, dead: ReadonlySet<numb
   }
 }
 
-/** One grid a row over the first `count` columns; scales rounded to f16 where they are stored so. */
+/** One grid a row over the first `count` columns of W (out, in), as the options choose it: searched or min–max. */
+export async function rowGrid(w: Matrix, count: number, o: GridOptions, steps: number, context: QuantContext) {
+  const { bits, symmetric } = o, columns = { start: 0, count };
+  return o.tuning === "mse"
+    ? await context.kernels.searchGrid(w, { bits, symmetric, steps, exponent: 2.4, columns })
+    : minmaxGrid(w, { bits, symmetric, columns });
+}
+
+/** The grid of a layer; scales rounded to f16 where they are stored so. */
 async function searchRows(w: Matrix, count: number, o: GridOptions, context: QuantContext) {
-  const columns = { start: 0, count };
-  const grid = o.tuning === "mse"
-    ? await context.kernels.searchGrid(w, {
-      bits: o.bits,
-      symmetric: o.symmetric,
-      steps: o.steps,
-      exponent: 2.4,
-      columns,
-    })
-    : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric, columns });
-  return { scale: o.scaleBits === 16 ? grid.scale.map(f16round) : grid.scale, zero: grid.zero };
+  const { scale, zero } = await rowGrid(w, count, o, o.steps, context);
+  return { scale: o.scaleBits === 16 ? scale.map(f16round) : scale, zero };
 }
 
 function oneGrid(rows: number) {

@@ -1,10 +1,9 @@
 // OWQ: choose the weak columns, then let OPTQ round the rest and push its error into them.
 import { LabError } from "../io/errors.ts";
 import type { Matrix } from "../io/tensor.ts";
-import { minmaxGrid } from "../kernels/minmax.ts";
 import { type QuantContext, secondsSince } from "./context.ts";
 import type { LayerProblem, QuantizedLayer } from "./layer.ts";
-import { type GridOptions, optq, OPTQ_DEFAULTS, type OptqOptions } from "./optq.ts";
+import { type GridOptions, optq, OPTQ_DEFAULTS, type OptqOptions, rowGrid } from "./optq.ts";
 import { roundToGrid } from "./rtn.ts";
 import { byScore, columnScores, type SensitivityRule } from "./sensitivity.ts";
 
@@ -39,9 +38,7 @@ export async function roundedForScore(
   steps: number,
   context: QuantContext,
 ): Promise<Matrix> {
-  const grid = o.tuning === "mse"
-    ? await context.kernels.searchGrid(w, { bits: o.bits, symmetric: o.symmetric, steps, exponent: 2.4 })
-    : minmaxGrid(w, { bits: o.bits, symmetric: o.symmetric });
+  const grid = await rowGrid(w, w.cols, o, steps, context);
   const data = new Float32Array(w.data.length);
   for (let i = 0; i < data.length; i++) {
     const r = Math.floor(i / w.cols), scale = grid.scale[r], zero = grid.zero[r];
