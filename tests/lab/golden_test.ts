@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { openSafetensors } from "../../lib/io/safetensors.ts";
 import { writeSafetensors } from "../../lib/io/safetensors_write.ts";
 import { openKernels } from "../../lib/kernels/kernels.ts";
-import { holds, replayGolden } from "../../lib/lab/golden.ts";
+import { replayGolden } from "../../lib/lab/golden.ts";
+import { holds } from "../../lib/lab/golden_check.ts";
 
 const folder = fileURLToPath(new URL("../../fixtures/golden/owq", import.meta.url));
 const cpu = await openKernels("cpu"), gpu = await openKernels("gpu").catch(() => null);

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { LabError } from "../../io/errors.ts";
 import { type Kernels, openKernels } from "../../kernels/kernels.ts";
 import { runCommand } from "../command.ts";
-import { holds, replayGolden } from "../golden.ts";
+import { replayGolden } from "../golden.ts";
+import { holds } from "../golden_check.ts";
 import { labPaths, shortPath } from "../paths.ts";
 
 const INFO = {
@@ -14,7 +15,8 @@ const INFO = {
     device: { value: "all|cpu|gpu", help: "which path; all that there are by default" },
     verbose: { help: "show every comparison, not only those that fail" },
   },
-  more: "Without files: the cases in fixtures/golden. Exit code 1 outside the tolerances or where a method is unknown.",
+  more:
+    "Without files: the cases in fixtures/golden/owq and methods. Exit code 1 outside the tolerances or where a method is unknown.",
 };
 
 /** The files meant by the arguments: files as they are, folders by their *.safetensors. */
@@ -31,7 +33,8 @@ async function goldenFiles(names: readonly string[]): Promise<string[]> {
 
 await runCommand(INFO, async (input) => {
   const device = input.text("device") ?? "all";
-  const named = input.positionals.length > 0 ? input.positionals : [join(labPaths().root, "fixtures/golden/owq")];
+  const own = ["owq", "methods"].map((folder) => join(labPaths().root, "fixtures/golden", folder));
+  const named = input.positionals.length > 0 ? input.positionals : own;
   const files = await goldenFiles(named);
   if (files.length === 0) throw new LabError("input", named.join(", "), "no golden case there");
   const paths: Kernels[] = [];

@@ -1,0 +1,12 @@
+// The golden families this version knows. A new one is a file in this folder and a line here.
+import type { GoldenFamily } from "../golden_check.ts";
+import { OWQ_GOLDEN } from "./owq.ts";
+
+const FAMILIES: readonly GoldenFamily[] = [
+  OWQ_GOLDEN,
+];
+
+/** The families by the `method` of their files, or `format` where a file has no method. */
+export const GOLDEN_FAMILIES: ReadonlyMap<string, GoldenFamily> = new Map(
+  FAMILIES.flatMap((f) => f.names.map((name) => [name, f])),
+);
