@@ -59,7 +59,7 @@ export function openBuffers(gpu: Gpu): Buffers {
   return {
     upload(data, label) {
       const buffer = create(data.byteLength, storage, label);
-      device.queue.writeBuffer(buffer, 0, data);
+      if (data.byteLength > 0) device.queue.writeBuffer(buffer, 0, data); // Deno 2.9 panics on nothing to write
       return buffer;
     },
     scratch(bytes, label) {
