@@ -7,6 +7,8 @@ import { nn, numpy as np } from "@jax-js/jax";
 import type { ModelConfig } from "./config.ts";
 import { alibiBias, causalBias, rotaryTables } from "./positions.ts";
 
+export { blockPrefix, blockShapes, parameterShapes } from "./parameters.ts";
+
 /** Arrays by the name they bear in the model's files; inside a block without the block's prefix. */
 export type Params = { [name: string]: np.Array };
 
@@ -168,47 +170,4 @@ export function logits(c: ModelConfig, p: Params, h: np.Array): np.Array {
   if (names.finalNorm !== null) h = norm(c, p, full(names.finalNorm), h);
   if (names.projectOut !== null) h = linear(p, full(names.projectOut), h);
   return linear(p, c.tied ? full(names.embed) : names.head, h);
-}
-
-/** Names and shapes of all parameters, in the order in which they are used. */
-export function parameterShapes(c: ModelConfig): Map<string, number[]> {
-  const shapes = new Map<string, number[]>(), { names } = c;
-  const addNorm = (name: string | null) => {
-    if (name === null) return;
-    shapes.set(`${name}.weight`, [c.width]);
-    if (c.norm.kind === "layer") shapes.set(`${name}.bias`, [c.width]);
-  };
-  shapes.set(`${names.base}${names.embed}.weight`, [c.vocab, c.embedWidth]);
-  if (names.projectIn !== null) shapes.set(`${names.base}${names.projectIn}.weight`, [c.width, c.embedWidth]);
-  if (names.positions !== null && c.positions.kind === "learned" && c.maxPositions !== null) {
-    shapes.set(`${names.base}${names.positions}.weight`, [c.maxPositions + c.positions.offset, c.width]);
-  }
-  addNorm(names.embedNorm && names.base + names.embedNorm);
-  for (let i = 0; i < c.blocks; i++) {
-    for (const [name, shape] of blockShapes(c)) shapes.set(blockPrefix(c, i) + name, shape);
-  }
-  addNorm(names.finalNorm && names.base + names.finalNorm);
-  if (names.projectOut !== null) shapes.set(`${names.base}${names.projectOut}.weight`, [c.embedWidth, c.width]);
-  if (!c.tied) shapes.set(`${names.head}.weight`, [c.vocab, c.embedWidth]);
-  return shapes;
-}
-
-/** "model.layers.3." and the like. */
-export function blockPrefix(c: ModelConfig, index: number): string {
-  return `${c.names.base}${c.names.blocks}.${index}.`;
-}
-
-/** Names (without the block's prefix) and shapes of one block's parameters. */
-export function blockShapes(c: ModelConfig): Map<string, number[]> {
-  const shapes = new Map<string, number[]>();
-  for (const name of [c.names.norm1, c.names.norm2]) {
-    if (name === null) continue;
-    shapes.set(`${name}.weight`, [c.width]);
-    if (c.norm.kind === "layer") shapes.set(`${name}.bias`, [c.width]);
-  }
-  for (const l of c.linears) {
-    shapes.set(`${l.name}.weight`, [l.out, l.in]);
-    if (l.bias) shapes.set(`${l.name}.bias`, [l.out]);
-  }
-  return shapes;
 }

@@ -8,9 +8,10 @@ import type { Floats, Matrix, Tensor } from "../io/tensor.ts";
 import type { LinearInfo, ModelConfig, RawConfig } from "./config.ts";
 import { CachedDecoder, type Decoder, type DecoderOptions } from "./decode.ts";
 import { modelConfig } from "./families.ts";
-import { blockPrefix, blockShapes, makeTables, parameterShapes, type Params, type Tables } from "./forward.ts";
+import { makeTables, type Params, type Tables } from "./forward.ts";
 import { GramSum } from "./gram.ts";
 import { embedOnHost, HeadScorer } from "./head.ts";
+import { blockPrefix, blockShapes, locateTensors } from "./parameters.ts";
 import { compileStages, runBlock, type Stages } from "./stages.ts";
 
 /** What enters and leaves blocks: data (windows, length, width). */
@@ -84,7 +85,7 @@ const tokensAtOnce = 512;
  */
 export async function openLanguageModel(files: ModelInput, o: ModelOptions = {}): Promise<LanguageModel> {
   const config = modelConfig(files.config), backend = o.backend ?? "wasm";
-  const names = checkTensors(files.source, config);
+  const names = locateTensors(files.source, config);
   const ready = await init(backend);
   if (!ready.includes(backend)) {
     throw new LabError("device", `jax-js on ${backend}`, "is not available here", "Try the backend wasm.");
@@ -98,24 +99,6 @@ export async function openLanguageModel(files: ModelInput, o: ModelOptions = {})
     return tensor;
   };
   return new StreamedModel(files.label, config, read);
-}
-
-/** Files saved from the bare trunk lack the prefix "model." or "transformer.": the name each tensor has in this file. */
-function checkTensors(source: TensorSource, c: ModelConfig): Map<string, string> {
-  const names = new Map<string, string>();
-  for (const [name, shape] of parameterShapes(c)) {
-    const bare = name.startsWith(c.names.base) ? name.slice(c.names.base.length) : name;
-    const found = source.tensors.has(name) ? name : bare, info = source.tensors.get(found);
-    if (!info) {
-      throw new LabError("format", source.label, `has no tensor "${name}"`, `A ${c.family} model needs it.`);
-    }
-    if (info.shape.join() !== shape.join()) {
-      const is = `[${info.shape.join(", ")}]`, should = `[${shape.join(", ")}]`;
-      throw new LabError("format", source.label, `"${name}" has shape ${is}, config.json says ${should}`);
-    }
-    names.set(name, found);
-  }
-  return names;
 }
 
 type Read = (name: string) => Promise<Tensor>;
