@@ -6,7 +6,7 @@ import { storedBits } from "../quant/budget.ts";
 import type { QuantContext } from "../quant/context.ts";
 import { dequantize } from "../quant/dequantize.ts";
 import { objective } from "../quant/hessian.ts";
-import type { QuantizedLayer } from "../quant/layer.ts";
+import { type AnyLayer, weakIdsOf } from "../quant/layer.ts";
 import type { LinearInfo } from "../model/config.ts";
 import type { Figure } from "./figure.ts";
 import { scatterFigure } from "./figure.ts";
@@ -23,7 +23,7 @@ export interface TrialCase extends Pick<RecipeInput, "method" | "bits" | "rank" 
 export interface Trial {
   readonly label: string;
   readonly layer: StudyLayer;
-  readonly quantized: QuantizedLayer;
+  readonly quantized: AnyLayer;
   /** Ŵ (out, in). */
   readonly approximation: Matrix;
   /** Bits a weight, everything counted. */
@@ -67,7 +67,7 @@ export async function tryMethods(
     const recipe = makeRecipe(input);
     const plan = planBlock(recipe, layer.block, linears).find((p) => p.linear.name === layer.linear.name)!;
     const method = findMethod(recipe.method);
-    const quantized = await method.quantizeLayer(layer, recipe.options, plan.bits, plan.weakColumns, context);
+    const quantized = await method.quantizeLayer(layer, plan.options, plan.bits, plan.weakColumns, context);
     const approximation = dequantize(quantized), d = difference(approximation, layer.weight);
     trials.push({
       label,
@@ -77,7 +77,7 @@ export async function tryMethods(
       stored: storedBits(quantized).perWeight,
       outputError: ratio(objective(d, layer.hessian), energy),
       weightError: ratio(squares(d), squares(layer.weight)),
-      weak: [...quantized.weakIds],
+      weak: [...weakIdsOf(quantized)],
     });
   }
   return trials;

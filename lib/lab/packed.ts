@@ -5,14 +5,16 @@
 //   NAME.zero      I32 (words)  the stream of all zero points, row by row, `bits` wide each
 //   NAME.weak      F16 (out, k) and NAME.weak_ids I32 (k), ascending
 //   NAME.group_of  I32 (in)     only with act-order and groups: the group of each column
+// Layers that are stored in another way are lists of stores: packed_stores.ts.
 // owq_lab.json lists the linears with their shapes; what is not quantized lies in rest.safetensors under its own name.
 import { join } from "node:path";
 import { LabError } from "../io/errors.ts";
 import type { SafetensorsFile } from "../io/safetensors.ts";
 import type { TensorToWrite } from "../io/safetensors_write.ts";
 import { groupsOf, storedBits } from "../quant/budget.ts";
-import { type LayerReport, type QuantizedLayer } from "../quant/layer.ts";
+import type { AnyLayer, LayerReport, QuantizedLayer } from "../quant/layer.ts";
 import { packDense, packRows, unpackDense, unpackRows } from "../quant/pack.ts";
+import { readStores, type StoresEntry, storesEntry, storesTensors } from "./packed_stores.ts";
 
 /** The name and version of the format, in owq_lab.json. */
 export const PACKED_FORMAT = "owq-lab-packed-1";
@@ -21,7 +23,10 @@ export const PACKED_FORMAT = "owq-lab-packed-1";
 export const PACKED_INDEX = "owq_lab.json";
 
 /** What owq_lab.json says of one linear. */
-export interface PackedEntry {
+export type PackedEntry = GridEntry | StoresEntry;
+
+/** A linear that is codes on a grid and weak columns. */
+export interface GridEntry {
   readonly file: string;
   readonly name: string;
   readonly method: string;
@@ -54,7 +59,8 @@ export interface PackedEntry {
  * assert.deepEqual(t.map((x) => x.name), ["fc.codes", "fc.scale", "fc.zero", "fc.weak", "fc.weak_ids"]);
  * ```
  */
-export function packedTensors(tensor: string, layer: QuantizedLayer): TensorToWrite[] {
+export function packedTensors(tensor: string, layer: AnyLayer): TensorToWrite[] {
+  if ("stores" in layer) return storesTensors(tensor, layer);
   const { rows, cols, bits } = layer, k = layer.weakIds.length, groups = layer.scale.length / rows;
   const codes = packRows(layer.codes, rows, cols, bits), zero = packDense(Uint8Array.from(layer.zero), bits);
   const i32 = (words: Uint32Array<ArrayBuffer>) => new Int32Array(words.buffer);
@@ -71,7 +77,10 @@ export function packedTensors(tensor: string, layer: QuantizedLayer): TensorToWr
 }
 
 /** The entry of owq_lab.json for a linear stored in `file`. */
-export function packedEntry(file: string, layer: QuantizedLayer): PackedEntry {
+export function packedEntry(file: string, layer: QuantizedLayer): GridEntry;
+export function packedEntry(file: string, layer: AnyLayer): PackedEntry;
+export function packedEntry(file: string, layer: AnyLayer): PackedEntry {
+  if ("stores" in layer) return storesEntry(file, layer);
   const { name, method, rows, cols, bits, groupSize, scaleBits, report } = layer;
   const weakIds = [...layer.weakIds], weakColumns = weakIds.length;
   const shape = { file, name, method, rows, cols, bits, groupSize, scaleBits, weakColumns, weakIds };
@@ -85,7 +94,10 @@ export function packedEntry(file: string, layer: QuantizedLayer): PackedEntry {
  * @returns the layer as it was written, bit by bit.
  * @throws LabError "format" where a tensor does not fit its entry.
  */
-export async function readPacked(file: SafetensorsFile, tensor: string, e: PackedEntry): Promise<QuantizedLayer> {
+export function readPacked(file: SafetensorsFile, tensor: string, e: GridEntry): Promise<QuantizedLayer>;
+export function readPacked(file: SafetensorsFile, tensor: string, e: PackedEntry): Promise<AnyLayer>;
+export async function readPacked(file: SafetensorsFile, tensor: string, e: PackedEntry): Promise<AnyLayer> {
+  if ("stores" in e) return await readStores(file, tensor, e);
   const groups = groupsOf(e.cols - e.weakColumns, e.groupSize);
   const need = (what: string, shape: readonly number[], length: number) => {
     const n = shape.reduce((a, b) => a * b, 1);

@@ -5,16 +5,17 @@ import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
 import { openSafetensors } from "../io/safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_write.ts";
-import type { Matrix } from "../io/tensor.ts";
+import { type Matrix, matrix } from "../io/tensor.ts";
 import type { TextWindows } from "../io/windows.ts";
 import type { Kernels } from "../kernels/kernels.ts";
+import { needsText } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
 import type { Block, Hidden, LanguageModel } from "../model/language_model.ts";
 import { quadratic } from "../model/quadratic.ts";
 import { secondsSince } from "../quant/context.ts";
 import { dequantize } from "../quant/dequantize.ts";
 import { FactorCache } from "../quant/factor.ts";
-import type { QuantizedLayer } from "../quant/layer.ts";
+import type { AnyLayer, LayerProblem } from "../quant/layer.ts";
 import { dropFlow, keepFlow, keptFlow } from "./flow.ts";
 import type { Journal, JournalLine } from "./journal.ts";
 import { blockFile, type PackedEntry, packedEntry, packedTensors, readPacked } from "./packed.ts";
@@ -32,7 +33,7 @@ export interface QuantizeInput {
   /** Asked between layers: aborting keeps all finished blocks. */
   readonly signal?: AbortSignal;
   /** After each layer, for reports and plots. */
-  readonly onLayer?: (layer: QuantizedLayer, problem: { weight: Matrix; hessian: Matrix | null }) => void;
+  readonly onLayer?: (layer: AnyLayer, problem: LayerProblem) => void;
 }
 
 /** What a run left on disk: entries of all quantized linears by tensor name, and seconds by stage. */
@@ -59,7 +60,7 @@ export async function quantizeModel(input: QuantizeInput): Promise<QuantizeResul
   const { recipe, model, journal, calibration } = input, method = findMethod(recipe.method);
   const layers: Record<string, PackedEntry> = {}, seconds: Record<string, number> = {};
   const add = (stage: string, s: number) => seconds[stage] = (seconds[stage] ?? 0) + s;
-  if (method.needs.hessian && !calibration) throw new LabError("input", method.name, "needs calibration text");
+  if (needsText(method) && !calibration) throw new LabError("input", method.name, "needs calibration text");
   const kept = calibration ? await keptFlow(journal.folder, journal.finished.length) : null;
   let hidden: Hidden | null = kept?.hidden ?? null;
   if (calibration && !hidden) hidden = await model.embed(calibration.ids, calibration.windows, calibration.length);
@@ -115,13 +116,18 @@ async function quantizeBlock(
   for (const stage of stagesOf(plan, recipe.trueSequential)) {
     const start = performance.now(), inputs = [...new Set(stage.map((p) => p.linear.input))];
     const grams = method.needs.hessian && hidden ? await block.gram(hidden, inputs) : new Map<string, Matrix>();
-    if (grams.size > 0) add("calibrate", secondsSince(start));
+    const captured = new Map<string, Matrix>();
+    if (method.needs.inputs && hidden) {
+      for (const input of inputs) captured.set(input, sampleInputs(await block.capture(hidden, input)));
+    }
+    if (grams.size + captured.size > 0) add("calibrate", secondsSince(start));
     const finished: [LinearPlan, Matrix][] = [];
     for (const p of stage) {
       input.signal?.throwIfAborted();
       const weight = block.weight(p.linear.name), hessian = grams.get(p.linear.input) ?? null;
-      const problem = { name: p.name, weight, hessian, seed: recipe.seed };
-      const layer = await method.quantizeLayer(problem, recipe.options, p.bits, p.weakColumns, context);
+      const inputs = captured.get(p.linear.input) ?? null;
+      const problem = { name: p.name, weight, hessian, inputs, seed: recipe.seed };
+      const layer = await method.quantizeLayer(problem, p.options, p.bits, p.weakColumns, context);
       for (const [name, s] of Object.entries(layer.report.seconds)) add(name, s);
       input.onLayer?.(layer, problem);
       const name = tensorName(model, index, p.linear.name);
@@ -136,6 +142,20 @@ async function quantizeBlock(
   await writeSafetensors(path, tensors, { owq_lab: "block" });
   add("save", secondsSince(start));
   return { block: index, file, sha256: await sha256File(path), layers, seconds };
+}
+
+/** Tokens of the calibration text that a method sees the inputs of: every so many-th, so that all windows take part. */
+const INPUT_TOKENS = 2048;
+
+/** At most INPUT_TOKENS rows of X (tokens, in), evenly spread. */
+export function sampleInputs(x: Matrix): Matrix {
+  if (x.rows <= INPUT_TOKENS) return x;
+  const sample = matrix(INPUT_TOKENS, x.cols);
+  for (let t = 0; t < INPUT_TOKENS; t++) {
+    const from = Math.floor(t * x.rows / INPUT_TOKENS) * x.cols;
+    sample.data.set(x.data.subarray(from, from + x.cols), t * x.cols);
+  }
+  return sample;
 }
 
 /** All at once, or in the order in which a block computes them. */

@@ -2,8 +2,9 @@
 import { LabError } from "../io/errors.ts";
 import type { LinearInfo } from "../model/config.ts";
 import { findMethod } from "../methods/table.ts";
+import { fitToTarget } from "../methods/fit.ts";
 import { type Options, readOptions } from "../methods/method.ts";
-import { columnsForRank, columnsForTarget } from "../quant/budget.ts";
+import { columnsForRank, columnsForTarget, type StoredBits } from "../quant/budget.ts";
 
 /** A text, and how much of it. */
 export interface TextRecipe {
@@ -22,7 +23,10 @@ export interface Recipe {
   /** Factor of outlier channels that are injected without changing the function; 1: the model as it is. Always labelled. */
   readonly injected: number;
   readonly method: string;
-  /** Target of nominal bits, such as 3.01: codes have floor(bits), weak columns take the rest. */
+  /**
+   * Target of bits. For rtn, optq and owq nominal ones, such as 3.01: codes have floor(bits), weak columns take the rest.
+   * For all other methods stored ones: no linear keeps more, to the last scale and index.
+   */
   readonly bits: number;
   /** Weak columns of each linear, where they do not come from the target. */
   readonly rank: number | null;
@@ -61,7 +65,7 @@ const DEFAULT_TEXT = { samples: 32, seqLen: 512 };
 export function makeRecipe(input: RecipeInput): Recipe {
   const method = findMethod(input.method ?? "owq"), bits = input.bits ?? 3.1, rank = input.rank ?? null;
   if (!(bits >= 2 && bits < 9)) throw new LabError("input", "bits", `a target of ${bits}`, "Ask for 2 up to 8.99.");
-  if (!method.weakColumns && !Number.isInteger(bits)) {
+  if (!method.candidates && !method.weakColumns && !Number.isInteger(bits)) {
     const hint = `Ask for ${Math.floor(bits)} or ${
       Math.floor(bits) + 1
     }, or take a method with weak columns, such as owq.`;
@@ -104,6 +108,9 @@ export interface LinearPlan {
   readonly quantize: boolean;
   readonly bits: number;
   readonly weakColumns: number;
+  /** The method's options for this linear: the recipe's, with those in place that a target of stored bits decides. */
+  readonly options: Options;
+  readonly stored: StoredBits;
 }
 
 /**
@@ -121,20 +128,22 @@ export interface LinearPlan {
  * ```
  */
 export function planBlock(recipe: Recipe, block: number, linears: readonly LinearInfo[]): LinearPlan[] {
-  const bits = Math.floor(recipe.bits), name = (l: LinearInfo) => `${block}.${l.name}`;
+  const method = findMethod(recipe.method), { options } = recipe, name = (l: LinearInfo) => `${block}.${l.name}`;
   const matches = (pattern: string | null, l: LinearInfo) => pattern === null || new RegExp(pattern).test(name(l));
   const quantized = linears.filter((l) => matches(recipe.layers, l));
   const withColumns = quantized.filter((l) => matches(recipe.weakLayers, l));
-  const columns = !findMethod(recipe.method).weakColumns
+  const columns = !method.weakColumns
     ? new Map<string, number>()
     : recipe.rank !== null
     ? columnsForRank(withColumns, recipe.rank)
-    : columnsForTarget(withColumns, bits, recipe.bits);
-  return linears.map((linear) => ({
-    linear,
-    name: name(linear),
-    quantize: quantized.includes(linear),
-    bits,
-    weakColumns: columns.get(linear.name) ?? 0,
-  }));
+    : columnsForTarget(withColumns, Math.floor(recipe.bits), recipe.bits);
+  return linears.map((linear) => {
+    const shape = { rows: linear.out, cols: linear.in }, weakColumns = columns.get(linear.name) ?? 0;
+    const common = { linear, name: name(linear), quantize: quantized.includes(linear), weakColumns };
+    if (common.quantize && method.candidates) {
+      return { ...common, ...fitToTarget(method, shape, options, recipe.bits, common.name) };
+    }
+    const bits = Math.floor(recipe.bits), stored = method.stored(shape, options, bits, weakColumns);
+    return { ...common, bits, options, stored };
+  });
 }

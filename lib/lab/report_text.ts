@@ -3,7 +3,7 @@ import type { OpenedExperiment } from "./experiment.ts";
 import type { Report } from "./report.ts";
 import type { MemoryEstimate } from "../model/memory.ts";
 import { formatSeconds } from "./format.ts";
-import type { LinearPlan } from "./recipe.ts";
+import type { LinearPlan, Recipe } from "./recipe.ts";
 import type { TimeEstimate } from "./time_estimate.ts";
 
 /**
@@ -14,7 +14,7 @@ export function describePlan(x: OpenedExperiment, memory: MemoryEstimate, time: 
   const first = plan.blocks.find((b) => b.some((p) => p.quantize)) ?? [];
   const row = (p: LinearPlan) =>
     `  ${p.linear.name.padEnd(32)} ${`(${p.linear.out}, ${p.linear.in})`.padEnd(16)} ` +
-    (p.quantize ? `${p.bits} bits, ${p.weakColumns} weak columns` : "stays in float");
+    (p.quantize ? `${p.bits} bits, ${knobs(p, recipe)}` : "stays in float");
   const part = (bits: number) => (bits / stored.weights).toFixed(4);
   return [
     `${files.label}: ${x.model.blocks} blocks${files.note ? ` (${files.note})` : ""}`,
@@ -24,7 +24,7 @@ export function describePlan(x: OpenedExperiment, memory: MemoryEstimate, time: 
       part(stored.codes)
     }` +
     ` + scales ${part(stored.scales)} + zeros ${part(stored.zeros)} + weak columns ${part(stored.weak)}` +
-    ` + indices ${part(stored.indices)}`,
+    ` + indices ${part(stored.indices)}${stored.other > 0 ? ` + factors and tables ${part(stored.other)}` : ""}`,
     `calibration: ${
       calibration ? `${calibration.windows} windows of ${calibration.length} tokens, ${calibration.label}` : "none"
     }`,
@@ -33,6 +33,14 @@ export function describePlan(x: OpenedExperiment, memory: MemoryEstimate, time: 
     `time: about ${formatSeconds(time.total)} (calibration ${formatSeconds(time.calibrate)}, ` +
     `quantization ${formatSeconds(time.quantize)}, evaluation ${formatSeconds(time.evaluate)})`,
   ].join("\n");
+}
+
+/** What a target decided for one linear: weak columns, or the options that were solved. */
+function knobs(p: LinearPlan, recipe: Recipe): string {
+  const solved = Object.entries(p.options).filter(([key, v]) => key !== "codeBits" && v !== recipe.options[key]);
+  return p.options === recipe.options
+    ? `${p.weakColumns} weak columns`
+    : [...solved.map(([key, v]) => `${key} ${v}`), `stored ${p.stored.perWeight.toFixed(4)}`].join(", ");
 }
 
 /** A finished report in lines. */

@@ -1,11 +1,11 @@
 // How long a run will take, from a few seconds of the real work: one block, two windows, a few rows of one layer.
-import { matrix } from "../io/tensor.ts";
+import { type Matrix, matrix } from "../io/tensor.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import { findMethod } from "../methods/table.ts";
-import type { Hidden } from "../model/language_model.ts";
 import { secondsSince } from "../quant/context.ts";
 import type { LayerProblem } from "../quant/layer.ts";
 import type { OpenedExperiment } from "./experiment.ts";
+import { sampleInputs } from "./quantize.ts";
 
 /** Seconds by stage, and their sum. */
 export interface TimeEstimate {
@@ -44,12 +44,12 @@ export async function estimateTime(x: OpenedExperiment, kernels: Kernels): Promi
     }
     const plan = x.plan.blocks[0].find((p) => p.quantize);
     if (plan) {
-      const problem = tried(
-        block.weight(plan.linear.name),
-        (await grams(x, hidden, block))?.get(plan.linear.input) ?? null,
-      );
+      const { name, input } = plan.linear;
+      const hessian = method.needs.hessian ? (await block.gram(hidden, [input])).get(input) ?? null : null;
+      const inputs = method.needs.inputs ? sampleInputs(await block.capture(hidden, input)) : null;
+      const problem = tried(block.weight(name), hessian, inputs);
       const seconds = await timed(() =>
-        method.quantizeLayer(problem, recipe.options, plan.bits, Math.min(plan.weakColumns, 2), { kernels })
+        method.quantizeLayer(problem, plan.options, plan.bits, Math.min(plan.weakColumns, 2), { kernels })
       );
       const weights = x.plan.blocks.flat().filter((p) => p.quantize).reduce(
         (a, p) => a + p.linear.in * p.linear.out,
@@ -64,16 +64,8 @@ export async function estimateTime(x: OpenedExperiment, kernels: Kernels): Promi
   }
 }
 
-async function grams(
-  x: OpenedExperiment,
-  hidden: Hidden,
-  block: Awaited<ReturnType<OpenedExperiment["model"]["openBlock"]>>,
-) {
-  return findMethod(x.recipe.method).needs.hessian ? await block.gram(hidden) : null;
-}
-
-function tried(w: LayerProblem["weight"], hessian: LayerProblem["hessian"]): LayerProblem {
+function tried(w: Matrix, hessian: Matrix | null, inputs: Matrix | null): LayerProblem {
   const weight = matrix(Math.min(TRIED_ROWS, w.rows), w.cols);
   weight.data.set(w.data.subarray(0, weight.data.length));
-  return { name: "estimate", weight, hessian, seed: 0 };
+  return { name: "estimate", weight, hessian, inputs, seed: 0 };
 }

@@ -1,12 +1,26 @@
 // What a method is: words that describe it, defaults, and one function from a layer to its quantized form.
 import { LabError } from "../io/errors.ts";
 import type { QuantContext } from "../quant/context.ts";
-import type { LayerProblem, QuantizedLayer } from "../quant/layer.ts";
+import { storageOf, type StoredBits } from "../quant/budget.ts";
+import type { AnyLayer, LayerProblem } from "../quant/layer.ts";
 
 /** An option's value as it stands in a recipe. */
 export type OptionValue = number | string | boolean;
 /** Options by name. */
 export type Options = Readonly<Record<string, OptionValue>>;
+
+/** The shape of a linear, (out, in). */
+export interface LinearShape {
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** One setting of a method's knobs. */
+export interface Setting {
+  /** Bits of a code. */
+  readonly bits: number;
+  readonly options: Options;
+}
 
 /** One method of quantization: a row of the table in table.ts. */
 export interface Method {
@@ -19,11 +33,30 @@ export interface Method {
   /** Paper or URL. */
   readonly source: string;
   /** What a run must provide. */
-  readonly needs: { readonly hessian: boolean };
+  readonly needs: {
+    /** H, the second moment of each linear's inputs. */
+    readonly hessian: boolean;
+    /** X, a sample of the inputs themselves. */
+    readonly inputs?: boolean;
+  };
   /** Whether it keeps weak columns, and so takes targets between whole bits. */
   readonly weakColumns: boolean;
-  /** All options with their defaults, but for `bits`, which comes from the target. */
+  /**
+   * All options with their defaults, but for `bits`, which comes from the target. Where `candidates` solves an option, 0
+   * means that it is solved.
+   */
   readonly defaults: Options;
+  /**
+   * What one linear stores under complete options, known before any work: exactly, or the most it may where `storedExactly`
+   * is false, because the data decide.
+   */
+  stored(shape: LinearShape, options: Options, bits: number, weakColumns: number): StoredBits;
+  readonly storedExactly?: boolean;
+  /**
+   * Settings of the knobs in the order in which they are preferred; the first that stores no more than the target is
+   * taken (fit.ts). What the user set is kept. Absent where a target means the bits of a code, as in the papers.
+   */
+  candidates?(shape: LinearShape, options: Options, target: number): Iterable<Setting>;
   /** The values an option may take where they are few. */
   readonly choices: Readonly<Record<string, readonly OptionValue[]>>;
   /**
@@ -37,7 +70,25 @@ export interface Method {
     bits: number,
     weakColumns: number,
     context: QuantContext,
-  ): Promise<QuantizedLayer>;
+  ): Promise<AnyLayer>;
+}
+
+/** Whether a method measures anything on a text. */
+export function needsText(method: Method): boolean {
+  return method.needs.hessian || method.needs.inputs === true;
+}
+
+/** What codes on one grid with weak columns store: `stored` of RTN, OPTQ and OWQ. */
+export function gridStorage(shape: LinearShape, o: Options, bits: number, weakColumns: number): StoredBits {
+  const groupSize = Number(o.groupSize), scaleBits = Number(o.scaleBits);
+  return storageOf({
+    ...shape,
+    bits,
+    groupSize,
+    weak: weakColumns,
+    scaleBits,
+    groupMap: o.actOrder === true && groupSize > 0,
+  });
 }
 
 /**

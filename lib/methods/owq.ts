@@ -3,7 +3,7 @@
 //   weak = top k of s_j = H_jj · ‖W_:,j − Q(W)_:,j‖²,  k from the target bits or a fixed rank
 import { owq, OWQ_DEFAULTS } from "../quant/owq.ts";
 import { SENSITIVITY_RULES } from "../quant/sensitivity.ts";
-import type { Method } from "./method.ts";
+import { gridStorage, type Method } from "./method.ts";
 import { OPTQ_CHOICES, optqOptions } from "./optq.ts";
 
 const { bits: _bits, ...defaults } = OWQ_DEFAULTS;
@@ -18,6 +18,7 @@ export const OWQ: Method = {
   weakColumns: true,
   defaults,
   choices: { ...OPTQ_CHOICES, rule: SENSITIVITY_RULES },
+  stored: gridStorage,
   quantizeLayer: (problem, o, bits, weak, context) => {
     const rule = SENSITIVITY_RULES.find((r) => r === o.rule) ?? OWQ_DEFAULTS.rule;
     return owq(problem, { ...optqOptions(o, bits), rule, sensitivitySteps: Number(o.sensitivitySteps) }, weak, context);

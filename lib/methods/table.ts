@@ -1,12 +1,13 @@
 // The methods of the lab. A new one is a file in this folder and a row here.
 import { LabError } from "../io/errors.ts";
+import { HQQ } from "./hqq.ts";
 import type { Method } from "./method.ts";
 import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
 
 /** All methods by name. */
-export const METHODS: ReadonlyMap<string, Method> = new Map([RTN, OPTQ, OWQ].map((m) => [m.name, m]));
+export const METHODS: ReadonlyMap<string, Method> = new Map([RTN, OPTQ, OWQ, HQQ].map((m) => [m.name, m]));
 
 /**
  * A method by its name.

@@ -1,6 +1,7 @@
 // From a target of bits to a number of weak columns, and from a quantized layer back to the bits it really stores.
 import { LabError } from "../io/errors.ts";
-import type { QuantizedLayer } from "./layer.ts";
+import type { AnyLayer } from "./layer.ts";
+import { arrayBits, type StorePlan } from "./store.ts";
 import { roundHalfEven } from "../kernels/round.ts";
 
 /** What the budget must know of a linear: its shape, its share, and how many linears its block has. */
@@ -70,6 +71,8 @@ export interface StoredBits {
   readonly zeros: number;
   readonly weak: number;
   readonly indices: number;
+  /** Factors, codebooks and whatever else a method keeps. */
+  readonly other: number;
   readonly weights: number;
   readonly perWeight: number;
 }
@@ -108,7 +111,7 @@ export function storageOf(s: StorageShape): StoredBits {
   const scales = s.rows * groups * s.scaleBits, zeros = Math.ceil(s.rows * groups * s.bits / 32) * 32;
   const weak = s.rows * s.weak * WEAK_BITS;
   const indices = s.weak * INDEX_BITS + (s.groupMap ? s.cols * INDEX_BITS : 0);
-  return sumBits(codes, scales, zeros, weak, indices, weights);
+  return sumBits({ codes, scales, zeros, weak, indices, other: 0 }, weights);
 }
 
 /** Groups of a row: those of the columns that get codes; one where there are no groups. */
@@ -128,7 +131,8 @@ export function groupsOf(columns: number, groupSize: number): number {
  * assert.equal(addBits([s, s]).perWeight, s.perWeight);
  * ```
  */
-export function storedBits(layer: QuantizedLayer): StoredBits {
+export function storedBits(layer: AnyLayer): StoredBits {
+  if ("stores" in layer) return plannedBits(layer.stores, layer.rows * layer.cols);
   return storageOf({
     rows: layer.rows,
     cols: layer.cols,
@@ -140,20 +144,33 @@ export function storedBits(layer: QuantizedLayer): StoredBits {
   });
 }
 
+/**
+ * Bits of a list of stores, planned or filled.
+ *
+ * @param stores what a layer of `weights` weights keeps.
+ * @returns totals in bits, and bits a weight.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { plannedBits } from "./budget.ts";
+ * import { planLowRank } from "./stores/low_rank.ts";
+ * assert.equal(plannedBits([planLowRank(64, 64, 2)], 64 * 64).perWeight, 1);
+ * ```
+ */
+export function plannedBits(stores: readonly StorePlan[], weights: number): StoredBits {
+  const parts = { codes: 0, scales: 0, zeros: 0, weak: 0, indices: 0, other: 0 };
+  for (const store of stores) for (const a of Object.values(store.arrays)) parts[a.counts] += arrayBits(a);
+  return sumBits(parts, weights);
+}
+
 /** Sums layers' bits into a model's. */
 export function addBits(parts: readonly StoredBits[]): StoredBits {
   const sum = (key: keyof StoredBits) => parts.reduce((a, p) => a + p[key], 0);
-  return sumBits(sum("codes"), sum("scales"), sum("zeros"), sum("weak"), sum("indices"), sum("weights"));
+  const [codes, scales, zeros, weak] = [sum("codes"), sum("scales"), sum("zeros"), sum("weak")];
+  return sumBits({ codes, scales, zeros, weak, indices: sum("indices"), other: sum("other") }, sum("weights"));
 }
 
-function sumBits(codes: number, scales: number, zeros: number, weak: number, indices: number, weights: number) {
-  return {
-    codes,
-    scales,
-    zeros,
-    weak,
-    indices,
-    weights,
-    perWeight: (codes + scales + zeros + weak + indices) / weights,
-  };
+function sumBits(parts: Omit<StoredBits, "weights" | "perWeight">, weights: number): StoredBits {
+  const { codes, scales, zeros, weak, indices, other } = parts;
+  return { ...parts, weights, perWeight: (codes + scales + zeros + weak + indices + other) / weights };
 }

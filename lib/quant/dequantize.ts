@@ -1,7 +1,8 @@
 // From codes back to weights: Ŵ = scale · (code − zero), weak columns in their place.
 import { type Matrix, matrix } from "../io/tensor.ts";
 import { groupsOf } from "./budget.ts";
-import type { QuantizedLayer } from "./layer.ts";
+import type { AnyLayer, QuantizedLayer } from "./layer.ts";
+import { dequantizeStores } from "./stores/registry.ts";
 
 /**
  * The group of each column: of act-order's map where there is one, else floor(rank / groupSize) with the rank counted
@@ -30,7 +31,7 @@ export function columnGroups(
 }
 
 /**
- * Ŵ (out, in) of a quantized layer: scale[g] · (code − zero[g]) in f32, weak columns as stored.
+ * Ŵ (out, in) of a quantized layer: scale[g] · (code − zero[g]) in f32, weak columns as stored; or what its stores give.
  *
  * @returns a new matrix (out, in).
  * @throws RangeError when the layer's arrays do not fit its shape.
@@ -46,7 +47,8 @@ export function columnGroups(
  * assert.deepEqual([...w.data], [1, 7, -0.5]);
  * ```
  */
-export function dequantize(layer: QuantizedLayer): Matrix {
+export function dequantize(layer: AnyLayer): Matrix {
+  if ("stores" in layer) return dequantizeStores(layer);
   const { rows, cols, codes, scale, zero, weakIds, weak } = layer;
   const groups = groupsOf(cols - weakIds.length, layer.groupSize), k = weakIds.length;
   if (codes.length !== rows * cols || scale.length !== rows * groups || zero.length !== rows * groups) {

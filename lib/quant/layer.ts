@@ -1,5 +1,6 @@
 // What every method takes and gives: one linear layer with its second moment in, codes and weak columns out.
 import type { Floats, Matrix } from "../io/tensor.ts";
+import type { Store } from "./store.ts";
 
 /** One linear layer to quantize. */
 export interface LayerProblem {
@@ -9,6 +10,8 @@ export interface LayerProblem {
   readonly weight: Matrix;
   /** H (in, in) = 2/n · XᵀX over the n calibration samples, undamped; null where a method needs none. Never written to. */
   readonly hessian: Matrix | null;
+  /** X (tokens, in), a sample of what the layer reads; only where a method asks for it. Never written to. */
+  readonly inputs?: Matrix | null;
   /** Seed of the methods that draw at random. */
   readonly seed: number;
 }
@@ -56,6 +59,25 @@ export interface QuantizedLayer {
   /** (out, k), the compensated 16-bit columns as float32. */
   readonly weak: Floats;
   readonly report: LayerReport;
+}
+
+/** A layer that is stored in any other way: a list of stores, taken in order (see store.ts). */
+export interface StoredLayer {
+  readonly name: string;
+  readonly method: string;
+  readonly rows: number; // out
+  readonly cols: number; // in
+  readonly stores: readonly Store[];
+  readonly report: LayerReport;
+}
+
+/** What a method gives. */
+export type AnyLayer = QuantizedLayer | StoredLayer;
+
+/** Ids of the columns that a layer keeps in 16 bits, ascending; none where it keeps no whole columns. */
+export function weakIdsOf(layer: AnyLayer): Int32Array<ArrayBuffer> {
+  if (!("stores" in layer)) return layer.weakIds;
+  return Int32Array.from(layer.stores.find((s) => s.kind === "columns")?.arrays.ids?.values ?? []);
 }
 
 /** The report of a layer that nobody measured yet. */

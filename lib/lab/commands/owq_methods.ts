@@ -1,3 +1,4 @@
+import type { Method } from "../../methods/method.ts";
 import { METHODS } from "../../methods/table.ts";
 import { runCommand } from "../command.ts";
 
@@ -10,18 +11,28 @@ const INFO = {
 /** `owq methods`: name, storage formula, needs, options, source. */
 export function main(args: readonly string[]): Promise<never> {
   return runCommand(INFO, (input) => {
-    const rows = [...METHODS.values()].map(({ quantizeLayer: _, ...row }) => row);
+    const rows = [...METHODS.values()].map(({ quantizeLayer: _, stored: __, candidates: ___, ...row }) => row);
     if (input.on("json")) console.log(JSON.stringify({ methods: rows }));
     else {
-      for (const m of rows) {
+      for (const m of METHODS.values()) {
         console.log(`${m.name}  ${m.title}`);
         console.log(`  bits a weight  ${m.storage}`);
-        console.log(`  needs          ${m.needs.hessian ? "calibration text" : "nothing but the weights"}`);
-        console.log(`  targets        ${m.weakColumns ? "any, such as 3.01" : "whole bits"}`);
+        console.log(`  needs          ${needsOf(m)}`);
+        console.log(`  targets        ${targetsOf(m)}`);
         console.log(`  options        ${Object.entries(m.defaults).map(([k, v]) => `${k}=${v}`).join(" ")}`);
         console.log(`  source         ${m.source}\n`);
       }
     }
     return Promise.resolve();
   }, args);
+}
+
+function needsOf({ needs }: Method): string {
+  const parts = [needs.hessian ? "second moments" : "", needs.inputs ? "inputs of the linears" : ""].filter(Boolean);
+  return parts.length > 0 ? `calibration text, for ${parts.join(" and ")}` : "nothing but the weights";
+}
+
+function targetsOf(m: Method): string {
+  if (m.candidates) return "stored bits, such as 3.1; options that are 0 are solved for them";
+  return m.weakColumns ? "any, such as 3.01, weak columns included (nominal)" : "whole bits a code";
 }

@@ -1,9 +1,11 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
+import { HQQ_GOLDEN } from "./hqq.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 
 const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
+  HQQ_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */

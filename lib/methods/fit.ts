@@ -1,0 +1,79 @@
+// From a target of stored bits to the settings of a method's knobs, the same way for all methods.
+import { LabError } from "../io/errors.ts";
+import type { StoredBits } from "../quant/budget.ts";
+import type { LinearShape, Method, Options, Setting } from "./method.ts";
+
+/** A setting and what a linear stores with it. */
+export interface Fitted extends Setting {
+  readonly stored: StoredBits;
+}
+
+/**
+ * The first of a method's candidates that stores no more than the target.
+ *
+ * @param method one with `candidates`. @param shape (out, in). @param options as the user set them.
+ * @param target bits a weight, everything counted. @param name of the linear, for the message.
+ * @throws LabError that says how few bits the method can do with.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { fitToTarget } from "./fit.ts";
+ * import { HQQ } from "./hqq.ts";
+ * const fitted = fitToTarget(HQQ, { rows: 256, cols: 256 }, HQQ.defaults, 3.5, "doc");
+ * assert.deepEqual([fitted.bits, fitted.options.groupSize, fitted.stored.perWeight], [3, 64, 3.5]);
+ * ```
+ */
+export function fitToTarget(
+  method: Method,
+  shape: LinearShape,
+  options: Options,
+  target: number,
+  name: string,
+): Fitted {
+  let least = Infinity;
+  for (const setting of method.candidates?.(shape, options, target) ?? []) {
+    const stored = method.stored(shape, setting.options, setting.bits, 0);
+    if (stored.perWeight <= target + 1e-9) return { ...setting, stored };
+    least = Math.min(least, stored.perWeight);
+  }
+  const can = least === Infinity ? "nothing that its options allow" : `at least ${least.toFixed(3)}`;
+  throw new LabError(
+    "input",
+    "bits",
+    `${method.name} stores ${can} bits a weight in ${name} (${shape.rows}, ${shape.cols}), the target is ${target}`,
+    "Ask for more bits, or leave the linear out with --layers.",
+  );
+}
+
+/**
+ * The usual knobs of a grid: as many bits a code as fit, then as small groups.
+ *
+ * @param length weights of a line that is cut into groups: in, or out for groups along the outputs.
+ * @param o options with `codeBits` and `groupSize`, each 0 where it is to be solved.
+ * @param target bits a weight. @param widths widths that a code may have.
+ */
+export function* gridCandidates(
+  length: number,
+  o: Options,
+  target: number,
+  widths: readonly number[] = [8, 7, 6, 5, 4, 3, 2],
+): Generator<Setting> {
+  for (const bits of wanted(o, "codeBits", widths.filter((b) => b <= target))) {
+    for (const groupSize of wanted(o, "groupSize", groupSizes(length))) {
+      yield { bits, options: { ...o, codeBits: bits, groupSize } };
+    }
+  }
+}
+
+/** What the user set, or else all there are. */
+export function wanted(o: Options, key: string, all: readonly number[]): readonly number[] {
+  const set = Number(o[key]);
+  return set === 0 ? all : [set];
+}
+
+/** Group sizes that cut `length` into equal parts as far as it goes, ascending from about 8. */
+export function groupSizes(length: number): number[] {
+  const sizes = new Set<number>();
+  for (let n = Math.ceil(length / 8); n >= 1; n--) sizes.add(Math.ceil(length / n));
+  return [...sizes];
+}
