@@ -23,6 +23,9 @@ export const COMPANIONS = [
 /** Names a folder that the lab packed itself (lib/lab/packed.ts). */
 const PACKED_MARK = "owq_lab.json";
 
+/** Where older GPTQ checkpoints keep what newer ones say in config.json under quantization_config. */
+export const QUANTIZE_CONFIG = "quantize_config.json";
+
 const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
 
 /** A JSON file of an object; null where there is no such file. */
@@ -48,10 +51,12 @@ async function readObject(path: string): Promise<Record<string, unknown> | null>
 }
 
 /**
- * config.json of a folder.
+ * config.json of a folder. What quantize_config.json of an older GPTQ checkpoint says is put where newer ones have it:
+ * under quantization_config.
  *
- * @throws LabError "storage" where there is none, "format" where it is not a JSON object, "input" where the weights are quantized
- *   in a form that the lab does not read.
+ * @param o.quantized the caller reads quantized weights (lib/lab/checkpoint_read.ts); otherwise they are refused.
+ * @throws LabError "storage" where there is none, "format" where it is not a JSON object, "input" where the weights are
+ *   quantized and the caller reads only plain ones.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -59,13 +64,20 @@ async function readObject(path: string): Promise<Record<string, unknown> | null>
  * await assert.rejects(readConfig("no/such/folder"), /no\/such\/folder: has no config\.json/);
  * ```
  */
-export async function readConfig(folder: string): Promise<Record<string, unknown>> {
+export async function readConfig(
+  folder: string,
+  o: { readonly quantized?: boolean } = {},
+): Promise<Record<string, unknown>> {
   const config = await readObject(join(folder, "config.json"));
   if (!config) {
     throw new LabError("storage", folder, "has no config.json", "A model's folder holds config.json and its weights.");
   }
+  if (!config.quantization_config) {
+    const older = await readObject(join(folder, QUANTIZE_CONFIG));
+    if (older) config.quantization_config = { quant_method: "gptq", ...older };
+  }
   const quantized = config.quantization_config as { quant_method?: unknown } | undefined;
-  if (quantized) {
+  if (quantized && !o.quantized) {
     const problem = `its weights are already quantized (${quantized.quant_method ?? "quantization_config"})`;
     throw new LabError("input", folder, problem, "Give the model it was made from.");
   }

@@ -36,6 +36,8 @@ export interface ModelFiles {
 /** How to open. */
 export interface OpenModelOptions extends HubOptions {
   readonly pip?: WheelOptions["pip"];
+  /** The caller reads weights that config.json says are quantized; otherwise such a folder is refused. */
+  readonly quantized?: boolean;
 }
 
 /** The embedded model. */
@@ -64,7 +66,7 @@ export async function openModel(spec: string, o: OpenModelOptions = {}): Promise
   if (spec === "smollm2") return await openGgufFile(spec, "SmolLM2-135M-Instruct", await obtainSmolLM2(o));
   if (spec.startsWith("hf:")) {
     const { folder, label } = await fetchHubModel(spec, o);
-    return await openFolder(spec, label, folder);
+    return await openFolder(spec, label, folder, o);
   }
   let info: Deno.FileInfo;
   try {
@@ -73,13 +75,13 @@ export async function openModel(spec: string, o: OpenModelOptions = {}): Promise
     if (!(cause instanceof Deno.errors.NotFound)) throw storageError(spec, "cannot read", cause);
     throw new LabError("input", spec, "is no model the lab knows and no such file exists", `SPEC is ${MODEL_FORMS}.`);
   }
-  if (info.isDirectory) return await openFolder(spec, basename(await Deno.realPath(spec)), spec);
+  if (info.isDirectory) return await openFolder(spec, basename(await Deno.realPath(spec)), spec, o);
   if (spec.endsWith(".gguf")) return await openGgufFile(spec, basename(spec, ".gguf"), spec);
   throw new LabError("input", spec, "is a file of a kind the lab does not open as a model", `SPEC is ${MODEL_FORMS}.`);
 }
 
-async function openFolder(spec: string, label: string, folder: string): Promise<ModelFiles> {
-  const config = await readConfig(folder);
+async function openFolder(spec: string, label: string, folder: string, o: OpenModelOptions = {}): Promise<ModelFiles> {
+  const config = await readConfig(folder, o);
   return {
     spec,
     label,

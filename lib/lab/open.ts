@@ -1,4 +1,5 @@
-// --model SPEC for everything the lab can load: the files of lib/io, and folders that the lab itself packed.
+// --model SPEC for everything the lab can load: the files of lib/io, checkpoints of GPTQ and compressed-tensors, and folders
+// that the lab itself packed.
 import { basename, join } from "node:path";
 import { LabError } from "../io/errors.ts";
 import { companionTexts, folderTokenizer, readConfig } from "../io/model_folder.ts";
@@ -6,7 +7,9 @@ import { type ModelFiles, openModel } from "../io/open_model.ts";
 import { openSafetensors, type SafetensorsFile } from "../io/safetensors.ts";
 import type { TensorInfo, TensorSource } from "../io/source.ts";
 import { dequantize } from "../quant/dequantize.ts";
-import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry, readPacked } from "./packed.ts";
+import { openCheckpoint } from "./checkpoint_read.ts";
+import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry } from "./packed.ts";
+import { openPackedLayers } from "./packed_layers.ts";
 import { sha256Hex } from "../io/digest.ts";
 
 /** owq_lab.json, as read. */
@@ -20,15 +23,24 @@ export interface PackedIndex {
 }
 
 /**
- * Opens a model by its SPEC; a folder with owq_lab.json is a packed model, whose linears are dequantized as they are read.
+ * Opens a model by its SPEC; the linears of a folder with owq_lab.json (a packed model) and of GPTQ and compressed-tensors
+ * checkpoints are dequantized as they are read.
  *
  * @param spec fixture, a folder, a .gguf file, hf:owner/name[@revision], smollm2, or a folder that the lab packed.
- * @throws LabError as openModel, and "format" where a packed folder is of another version or not whole.
+ * @throws LabError as openModel and openCheckpoint, and "format" where a packed folder is of another version or not whole.
  */
 export async function resolveModel(spec: string, o: Parameters<typeof openModel>[1] = {}): Promise<ModelFiles> {
   const index = join(spec, PACKED_INDEX);
   const isPacked = await Deno.stat(index).then((s) => s.isFile, () => false);
-  return isPacked ? await openPacked(spec) : await openModel(spec, o);
+  if (isPacked) return await openPacked(spec);
+  const files = await openModel(spec, { ...o, quantized: true });
+  if (!files.config.quantization_config) return files;
+  try {
+    return (await openCheckpoint(files)).files;
+  } catch (e) {
+    files.source.close();
+    throw e;
+  }
 }
 
 /** owq_lab.json of a folder, checked. */
@@ -58,34 +70,27 @@ async function openPacked(folder: string): Promise<ModelFiles> {
 
 /** A source whose linears are dequantized on reading; block files are opened once each. */
 function packedSource(folder: string, index: PackedIndex, rest: SafetensorsFile): TensorSource {
-  const files = new Map<string, SafetensorsFile>(), tensors = new Map<string, TensorInfo>(rest.tensors);
+  const packed = openPackedLayers(folder, index.layers), tensors = new Map<string, TensorInfo>(rest.tensors);
   for (const [tensor, e] of Object.entries(index.layers)) {
     const name = `${tensor}.weight`;
     tensors.set(name, { name, dtype: "F32", shape: [e.rows, e.cols], bytes: e.rows * e.cols * 4 });
   }
-  const open = (file: string) => {
-    const known = files.get(file);
-    if (known) return known;
-    const opened = openSafetensors(join(folder, file));
-    files.set(file, opened);
-    return opened;
-  };
   const read = async (name: string) => {
-    const tensor = name.replace(/\.weight$/, ""), e = index.layers[tensor];
-    if (!e) return await rest.read(name);
-    const w = dequantize(await readPacked(open(e.file), tensor, e));
+    const tensor = name.replace(/\.weight$/, "");
+    if (rest.tensors.has(name) || !index.layers[tensor]) return await rest.read(name);
+    const w = dequantize(await packed.layer(tensor));
     return { data: w.data, shape: [w.rows, w.cols] };
   };
   return {
     label: basename(folder),
     tensors,
     read,
-    readBytes: async (name) => new Uint8Array((await read(name)).data.buffer),
-    sha256: async () => {
-      const sums = [await rest.sha256()];
-      for (const file of new Set(Object.values(index.layers).map((e) => e.file))) sums.push(await open(file).sha256());
-      return sha256Hex(sums.join("\n"));
+    readBytes: async (name) =>
+      rest.tensors.has(name) ? await rest.readBytes(name) : new Uint8Array((await read(name)).data.buffer),
+    sha256: async () => sha256Hex([await rest.sha256(), ...await packed.sums()].join("\n")),
+    close: () => {
+      rest.close();
+      packed.close();
     },
-    close: () => [rest, ...files.values()].forEach((f) => f.close()),
   };
 }

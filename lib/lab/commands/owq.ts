@@ -1,7 +1,7 @@
 // deno task owq: one word more says what to do.
 import { helpText } from "../command.ts";
 
-const COMMANDS = ["quantize", "eval", "methods", "fetch", "generate"] as const;
+const COMMANDS = ["quantize", "eval", "methods", "fetch", "generate", "export", "import"] as const;
 
 const HELP = helpText({
   name: "deno task owq",
@@ -14,6 +14,8 @@ const HELP = helpText({
     "  methods    the table of methods",
     "  fetch      bring a model into the cache",
     "  generate   text from a model",
+    "  export     a packed model → a GPTQ or compressed-tensors checkpoint",
+    "  import     such a checkpoint → a packed model",
     "",
     "Each has --help.",
   ].join("\n"),
