@@ -1,6 +1,7 @@
 // What a golden family is made of: a case, the comparisons it asks for, and the words in which a bound is told.
 import type { SafetensorsFile } from "../io/safetensors.ts";
 import { asMatrix, type Matrix } from "../io/tensor.ts";
+import { HessianMean } from "../quant/hessian.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 
 /** One comparison with its bound. */
@@ -141,6 +142,20 @@ export class Checks {
     const fits = ours.rows === rows && ours.cols === cols;
     this.min(`${what}: weights within ${tolerance} of the row's largest`, fits ? same / (rows * cols) : NaN, bound);
   }
+}
+
+/** A − B, both of one shape. */
+export function difference(a: Matrix, b: Matrix): Matrix {
+  return { ...a, data: a.data.map((v, i) => v - b.data[i]) };
+}
+
+/** H of inputs X (tokens, in) that are `batches` equal parts in order, each counted as one sample. */
+export function hessianOf(x: Matrix, batches: number, name: string): Matrix {
+  const mean = new HessianMean(x.cols, name), tokens = x.rows / batches;
+  for (let s = 0; s < batches; s++) {
+    mean.add({ data: x.data.slice(s * tokens * x.cols, (s + 1) * tokens * x.cols), rows: tokens, cols: x.cols });
+  }
+  return mean.value();
 }
 
 /**

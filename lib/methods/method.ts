@@ -87,7 +87,7 @@ export function gridStorage(shape: LinearShape, o: Options, bits: number, weakCo
     groupSize,
     weak: weakColumns,
     scaleBits,
-    groupMap: o.actOrder === true && groupSize > 0,
+    groupMap: o.actOrder === true && o.staticGroups !== true && groupSize > 0,
   });
 }
 

@@ -17,6 +17,7 @@ export function optqOptions(o: Options, bits: number): OptqOptions {
     groupSteps: Number(o.groupSteps),
     scaleBits: o.scaleBits === 16 ? 16 : 32,
     actOrder: o.actOrder === true,
+    staticGroups: o.staticGroups === true,
     damp: Number(o.damp),
     blockSize: Number(o.blockSize),
     deadColumns: o.deadColumns === "zero" ? "zero" : "round",

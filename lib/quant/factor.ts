@@ -1,6 +1,6 @@
 // The damped factorization of a Hessian in a given column order, with the ladder of dampings that precedes giving up.
 import type { Floats, Matrix } from "../io/tensor.ts";
-import { feedbackOf, reverseCholesky } from "./cholesky.ts";
+import { feedbackOf, reverseCholesky, type UpperFactor } from "./cholesky.ts";
 import { diagonal } from "./hessian.ts";
 
 /** The feedback matrix of a layer and how it was won. */
@@ -36,13 +36,23 @@ const DAMP_STEP = 10, DAMP_LIMIT = 1;
  * ```
  */
 export function factorDamped(h: Matrix, order: Int32Array, damp: number): Factored {
+  const { factor, ...how } = dampedCholesky(h, order, damp);
+  return { feedback: factor ? feedbackOf(factor) : null, ...how };
+}
+
+/** R of H + λI = R Rᵀ by the same ladder; null where all dampings failed. */
+export function dampedCholesky(
+  h: Matrix,
+  order: Int32Array,
+  damp: number,
+): Omit<Factored, "feedback"> & { readonly factor: UpperFactor | null } {
   const alive = reviveDead(h), d = diagonal(alive), mean = d.reduce((a, b) => a + b, 0) / d.length;
   const failures: string[] = [];
   for (let share = damp;; share = Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
     const r = reverseCholesky(alive, share * mean, order);
-    if (r.ok) return { feedback: feedbackOf(r.factor), damp: share, failures };
+    if (r.ok) return { factor: r.factor, damp: share, failures };
     failures.push(`damping ${share}: pivot of column ${order[r.pivot]} is ${r.value}`);
-    if (!(share < DAMP_LIMIT)) return { feedback: null, damp: share, failures };
+    if (!(share < DAMP_LIMIT)) return { factor: null, damp: share, failures };
     if (share === 0) share = DAMP_LIMIT / DAMP_STEP ** 3; // an undamped run climbs from 0.01
   }
 }

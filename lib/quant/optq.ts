@@ -11,6 +11,7 @@ import { layerObjective, type QuantContext, secondsSince } from "./context.ts";
 import { dequantize } from "./dequantize.ts";
 import { factorDamped } from "./factor.ts";
 import { checkHessian, diagonal } from "./hessian.ts";
+import { inverseFactor, obsSweep } from "./obs_sweep.ts";
 import { type LayerProblem, NO_REPORT, type QuantizedLayer } from "./layer.ts";
 import { roundToGrid, rtn } from "./rtn.ts";
 import { byScore } from "./sensitivity.ts";
@@ -36,6 +37,8 @@ export interface GridOptions {
 export interface OptqOptions extends GridOptions {
   /** Columns by descending importance instead of their natural order. */
   readonly actOrder: boolean;
+  /** Grids of groups on the weights as they came, groups of neighbours whatever the order of work (with actOrder). */
+  readonly staticGroups: boolean;
   /** λ as a share of the mean diagonal of H. */
   readonly damp: number;
   /** Columns between two updates of everything to the right; also when groups are searched (see the sweep's kernel). */
@@ -54,6 +57,7 @@ export const OPTQ_DEFAULTS: OptqOptions = {
   groupSteps: 40,
   scaleBits: 32,
   actOrder: false,
+  staticGroups: false,
   damp: 0.01,
   blockSize: 128,
   deadColumns: "round",
@@ -115,6 +119,9 @@ export async function optq(
   let layer: QuantizedLayer, fallback: string | null = null;
   if (quantized === 0) {
     layer = assemble(problem, o, weak, order, new Uint8Array(0), oneGrid(rows), permuted.data);
+  } else if (factored.feedback && o.staticGroups && o.groupSize > 0) {
+    const swept = await lap("sweep", () => sweepStaticGroups(weight, h, permuted, order, quantized, o, context));
+    layer = assemble(problem, o, weak, order, swept.codes, swept, swept.weak);
   } else if (factored.feedback) {
     const sweep = await lap("sweep", () =>
       context.kernels.sweep({
@@ -149,11 +156,11 @@ function columnOrder(cols: number, weak: Int32Array, importance: Float64Array | 
   return Int32Array.from([...all.filter((j) => !isWeak.has(j)), ...weak]);
 }
 
-/** W (out, in) with its columns in the given order, as a copy. */
-function permuteColumns(w: Matrix, order: Int32Array): Matrix {
-  const out = matrix(w.rows, w.cols);
+/** The columns of W (out, in) that the order names, in that order, as a copy. */
+export function permuteColumns(w: Matrix, order: Int32Array): Matrix {
+  const out = matrix(w.rows, order.length);
   for (let r = 0, i = 0; r < w.rows; r++) {
-    for (let k = 0; k < w.cols; k++, i++) out.data[i] = w.data[r * w.cols + order[k]];
+    for (let k = 0; k < order.length; k++, i++) out.data[i] = w.data[r * w.cols + order[k]];
   }
   return out;
 }
@@ -171,6 +178,45 @@ export async function rowGrid(w: Matrix, count: number, o: GridOptions, steps: n
   return o.tuning === "mse"
     ? await context.kernels.searchGrid(w, { bits, symmetric, steps, exponent: 2.4, columns })
     : minmaxGrid(w, { bits, symmetric, columns });
+}
+
+/** OPTQ with the grids of all groups chosen beforehand on W; a group is a run of columns with codes, in W's own order. */
+async function sweepStaticGroups(
+  weight: Matrix,
+  h: Matrix,
+  permuted: Matrix,
+  order: Int32Array,
+  quantized: number,
+  o: OptqOptions,
+  context: QuantContext,
+) {
+  const { rows, cols } = weight, k = cols - quantized, groups = groupsOf(quantized, o.groupSize);
+  const natural = Int32Array.from([...order.subarray(0, quantized)].sort((a, b) => a - b));
+  const rank = new Map([...natural].map((id, i) => [id, i])), standing = permuteColumns(weight, natural);
+  const scale = new Float32Array(rows * groups), zero = new Float32Array(rows * groups);
+  for (let g = 0; g < groups; g++) {
+    const start = g * o.groupSize, count = Math.min(o.groupSize, quantized - start), part = matrix(rows, count);
+    for (let r = 0; r < rows; r++) {
+      part.data.set(standing.data.subarray(r * standing.cols + start, r * standing.cols + start + count), r * count);
+    }
+    const grid = await searchRows(part, count, { ...o, steps: o.groupSteps }, context);
+    for (let r = 0; r < rows; r++) [scale[r * groups + g], zero[r * groups + g]] = [grid.scale[r], grid.zero[r]];
+  }
+  const codes = new Uint8Array(rows * quantized), weak = new Float32Array(rows * k);
+  const round = (j: number, columns: readonly Float64Array[]) => {
+    if (j >= quantized) {
+      for (let r = 0; r < rows; r++) weak[r * k + j - quantized] = columns[j][r];
+      return columns[j];
+    }
+    const g = Math.floor(rank.get(order[j])! / o.groupSize);
+    return columns[j].map((w, r) => {
+      const s = scale[r * groups + g], z = zero[r * groups + g], code = roundToGrid(w, s, z, o.bits);
+      codes[r * quantized + j] = code;
+      return Math.fround(s * (code - z));
+    });
+  };
+  obsSweep({ weight: permuted, factor: inverseFactor(h, order, o.damp), round });
+  return { codes, scale, zero, weak };
 }
 
 /** The grid of a layer; scales rounded to f16 where they are stored so. */
@@ -218,7 +264,7 @@ function assemble(
     }
   }
   let groupOf: Int32Array<ArrayBuffer> | null = null;
-  if (o.groupSize > 0 && o.actOrder) {
+  if (o.groupSize > 0 && o.actOrder && !o.staticGroups) {
     groupOf = new Int32Array(cols);
     for (let j = 0; j < quantized; j++) groupOf[order[j]] = Math.floor(j / o.groupSize);
   }

@@ -1,10 +1,12 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
+import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 
 const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
+  GPTQ_GOLDEN,
   HQQ_GOLDEN,
 ];
 
