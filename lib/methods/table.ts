@@ -2,12 +2,22 @@
 import { LabError } from "../io/errors.ts";
 import { HQQ } from "./hqq.ts";
 import type { Method } from "./method.ts";
+import { FP4, NF4 } from "./nf4.ts";
 import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
 
+const ROWS: readonly Method[] = [
+  RTN,
+  OPTQ,
+  OWQ,
+  HQQ,
+  NF4,
+  FP4,
+];
+
 /** All methods by name. */
-export const METHODS: ReadonlyMap<string, Method> = new Map([RTN, OPTQ, OWQ, HQQ].map((m) => [m.name, m]));
+export const METHODS: ReadonlyMap<string, Method> = new Map(ROWS.map((m) => [m.name, m]));
 
 /**
  * A method by its name.

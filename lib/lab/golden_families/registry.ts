@@ -1,5 +1,6 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
+import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
@@ -8,6 +9,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
   GPTQ_GOLDEN,
   HQQ_GOLDEN,
+  BNB_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */

@@ -4,11 +4,13 @@ import { type Matrix, matrix } from "../../io/tensor.ts";
 import type { ApplyStore, Store } from "../store.ts";
 import { applyColumns, applyColumnScale } from "./columns.ts";
 import { applyGrid } from "./grid.ts";
+import { applyLevels } from "./levels.ts";
 import { applyLowRank } from "./low_rank.ts";
 import { applySparse } from "./sparse.ts";
 
 const KINDS: ReadonlyMap<string, ApplyStore> = new Map([
   ["grid", applyGrid],
+  ["levels", applyLevels],
   ["low-rank", applyLowRank],
   ["sparse", applySparse],
   ["columns", applyColumns],
