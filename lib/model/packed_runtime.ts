@@ -1,0 +1,251 @@
+// A model that runs on the WebGPU device from its packed weights: it reads a prompt, writes text, scores windows. No jax.
+import type { Gpu } from "../gpu/device.ts";
+import { openRecorder } from "../gpu/recorder.ts";
+import { LabError } from "../io/errors.ts";
+import type { OnProgress } from "../io/progress.ts";
+import type { TensorSource } from "../io/source.ts";
+import type { Floats } from "../io/tensor.ts";
+import { joinNll, NLL_PARTS } from "../kernels/token_nll.ts";
+import type { ModelConfig, RawConfig } from "./config.ts";
+import type { Decoder } from "./decode.ts";
+import { modelConfig } from "./families.ts";
+import { blockSteps, openWorkspace, type StoredLinear } from "./packed_block.ts";
+import { Chain, type ChainStep, type RuntimeBytes } from "./packed_chain.ts";
+import { embedSteps, type Head, openHead, type TableType } from "./packed_ends.ts";
+import { locateTensors } from "./parameters.ts";
+import type { Perplexity, TokenWindows } from "./perplexity.ts";
+
+/** How the runtime is opened. */
+export interface RuntimeOptions {
+  /** The longest text, prompt included, in tokens. */
+  readonly capacity: number;
+  /** Stored weights of the linears; where absent or null they are dense, as the model's file has them. */
+  readonly linears?: StoredLinear;
+  /** Tokens of a prompt that go through together. */
+  readonly chunk?: number;
+  /** Attention for GPUs ("group") or for software drivers ("lanes"); by the adapter where absent. */
+  readonly attention?: "group" | "lanes";
+  /** Which kernels the linears take. */
+  readonly variant?: "auto" | "lane" | "split";
+  /** How dense linears lie on the device; "f32" where absent. */
+  readonly dtype?: "f32" | "f16";
+  /** How embeddings and head lie on the device; "auto": in 16 bits where that changes no value. */
+  readonly tables?: TableType;
+  readonly onProgress?: OnProgress;
+}
+
+/** A model on the device in the middle of a text. */
+export interface PackedRuntime extends Decoder {
+  readonly label: string;
+  readonly config: ModelConfig;
+  /** What it runs on, for people. */
+  readonly device: string;
+  /** Bytes held on the device; scoring adds to `workspace` when it is first asked for. */
+  readonly bytes: RuntimeBytes & { readonly total: number };
+  /** Dispatches of each block, and of one token from id to logits. */
+  readonly dispatches: { readonly block: number; readonly token: number };
+  /** Perplexity of windows of tokens; forgets the text. */
+  score(text: TokenWindows, onProgress?: OnProgress): Promise<Perplexity>;
+}
+
+/** Tokens of a prompt that go through together where nothing is said. */
+const CHUNK = 8;
+
+/**
+ * Opens a model on the device: uploads its linears in their stored form, embeddings, norms and tables, and binds every
+ * dispatch of a pass once.
+ *
+ * @param model its label, its config.json and its tensors. @param o.linears the stored form of each linear (out, in).
+ * @returns a decoder whose `append` gives the logits (vocab) of what follows, and that scores windows.
+ * @throws LabError of kind "input" for an unknown family or a capacity beyond the model's positions, "format" for tensors that
+ *   do not fit, "device" where a buffer exceeds the device's limit or the device fails.
+ * @example
+ * ```ts
+ * import { openGpu } from "../gpu/device.ts";
+ * import { openModel } from "../io/open_model.ts";
+ * import { continueText } from "./generate.ts";
+ * import { openPackedRuntime } from "./packed_runtime.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   const runtime = await openPackedRuntime(gpu, await openModel("fixture"), { capacity: 16 });
+ *   console.log(await continueText(runtime, [1, 2, 3], { tokens: 4 }), runtime.bytes.total);
+ *   runtime.close();
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function openPackedRuntime(
+  gpu: Gpu,
+  model: { readonly label: string; readonly config: RawConfig; readonly source: TensorSource },
+  o: RuntimeOptions,
+): Promise<PackedRuntime> {
+  const config = modelConfig(model.config), names = locateTensors(model.source, config);
+  const chunk = Math.max(1, Math.min(o.chunk ?? CHUNK, o.capacity));
+  checkCapacity(model.label, config, o.capacity);
+  return await gpu.run(`loading ${model.label}`, async () => {
+    const linears = { variant: o.variant ?? "auto", dtype: o.dtype ?? "f32" } as const;
+    const chain = new Chain(gpu, config, model.source, names, chunk, linears);
+    try {
+      const work = openWorkspace(chain, o.capacity, o.attention ?? (gpu.software ? "lanes" : "group"));
+      const ids = chain.upload("workspace", new Uint32Array(Math.max(4, chunk)), "token ids");
+      const body = await embedSteps(chain, work, ids, o.tables ?? "auto"), before = body.length;
+      for (let i = 0; i < config.blocks; i++) {
+        body.push(...await blockSteps(chain, work, i, o.linears ?? (() => Promise.resolve(null))));
+        o.onProgress?.({ what: "loading onto the device", done: i + 1, total: config.blocks, unit: "blocks" });
+      }
+      const perBlock = (body.length - before) / config.blocks;
+      const head = await openHead(chain, work, o.tables ?? "auto");
+      return new DeviceRuntime(model.label, chain, o.capacity, { ids, body, head, perBlock });
+    } catch (e) {
+      chain.free();
+      throw e;
+    }
+  });
+}
+
+function checkCapacity(label: string, c: ModelConfig, capacity: number): void {
+  if (!(Number.isInteger(capacity) && capacity >= 1)) {
+    throw new LabError("input", label, `a text of ${capacity} tokens`, "Give a whole number of at least 1.");
+  }
+  if (c.maxPositions !== null && capacity > c.maxPositions) {
+    const what = `a text of ${capacity} tokens, it knows ${c.maxPositions} positions`;
+    throw new LabError("input", label, what, "Use a shorter prompt, or ask for fewer tokens.");
+  }
+}
+
+/** The chain of a model, by its parts. */
+interface Parts {
+  readonly ids: GPUBuffer;
+  readonly body: readonly ChainStep[];
+  readonly head: Head;
+  readonly perBlock: number;
+}
+
+class DeviceRuntime implements PackedRuntime {
+  readonly #chain: Chain;
+  readonly #parts: Parts;
+  #scoring: { steps: readonly ChainStep[]; parts: readonly GPUBuffer[]; targets: GPUBuffer } | null = null;
+  #position = 0;
+
+  constructor(readonly label: string, chain: Chain, readonly capacity: number, parts: Parts) {
+    [this.#chain, this.#parts] = [chain, parts];
+  }
+
+  get config() {
+    return this.#chain.config;
+  }
+
+  get device() {
+    return this.#chain.gpu.description;
+  }
+
+  get position() {
+    return this.#position;
+  }
+
+  get bytes() {
+    const { bytes } = this.#chain;
+    return { ...bytes, total: Object.values(bytes).reduce((a, b) => a + b, 0) };
+  }
+
+  get dispatches() {
+    const { body, head, perBlock } = this.#parts;
+    return { block: perBlock, token: body.length + head.last.length };
+  }
+
+  /** Runs some tokens through the blocks, then through `end`, in submissions of about 100 ms. */
+  async #pass(ids: ArrayLike<number>, end: readonly ChainStep[], targets?: ArrayLike<number>): Promise<void> {
+    const { gpu, step } = this.#chain, { queue } = gpu.device, start = this.#position, n = ids.length;
+    queue.writeBuffer(step, 0, Uint32Array.of(start, n));
+    queue.writeBuffer(this.#parts.ids, 0, Uint32Array.from(ids));
+    if (targets) queue.writeBuffer(this.#scoring!.targets, 0, Uint32Array.from(targets));
+    const recorder = openRecorder(gpu);
+    for (const s of this.#parts.body) s.record(await recorder.pass(s.operations(start, n)), start, n);
+    for (const s of end) s.record(await recorder.pass(s.operations(start, n)), start, n);
+    recorder.finish();
+    this.#position += n;
+  }
+
+  #checkIds(ids: ArrayLike<number>): void {
+    const { vocab } = this.config;
+    for (let i = 0; i < ids.length; i++) {
+      if (Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocab) continue;
+      const hint = "The text was made with the tokenizer of another model.";
+      throw new LabError("input", this.label, `token id ${ids[i]} at ${i}, the vocabulary has ${vocab}`, hint);
+    }
+  }
+
+  async append(ids: readonly number[]): Promise<Floats> {
+    if (ids.length === 0 || this.#position + ids.length > this.capacity) {
+      const text = `${ids.length} tokens after ${this.#position}, it was opened for ${this.capacity}`;
+      throw new LabError("input", this.label, text, "Open it with a larger capacity.");
+    }
+    this.#checkIds(ids);
+    const { vectors, gpu } = this.#chain, { head } = this.#parts;
+    return await gpu.run(`${ids.length} tokens of ${this.label}`, async () => {
+      for (let at = 0; at < ids.length; at += vectors) {
+        const end = at + vectors >= ids.length ? head.last : [];
+        await this.#pass(ids.slice(at, at + vectors), end);
+      }
+      const logits = new Float32Array(this.config.vocab);
+      let at = 0;
+      for (const { buffer, rows } of head.logits) {
+        logits.set(new Float32Array(await this.#chain.read(buffer, rows * 4)), at);
+        at += rows;
+      }
+      return finite(this.label, logits);
+    });
+  }
+
+  async score(text: TokenWindows, onProgress?: OnProgress): Promise<Perplexity> {
+    const { windows, length, ids } = text, { vectors, gpu } = this.#chain;
+    if (windows < 1 || length < 2) {
+      throw new LabError("input", this.label, `${windows} windows of ${length} tokens`, "It takes one window of two.");
+    }
+    if (length > this.capacity) {
+      const hint = "Open it with a larger capacity, or use shorter ones.";
+      throw new LabError("input", this.label, `windows of ${length} tokens, it was opened for ${this.capacity}`, hint);
+    }
+    this.#checkIds(ids);
+    const nll = new Float32Array(windows * (length - 1));
+    for (let w = 0; w < windows; w++) {
+      await gpu.run(`scoring with ${this.label}`, async () => {
+        if (!this.#scoring) {
+          const targets = this.#chain.upload("workspace", new Uint32Array(Math.max(4, vectors)), "next tokens");
+          this.#scoring = { ...await this.#parts.head.scoring(targets), targets };
+        }
+        this.#position = 0;
+        for (let at = 0; at < length; at += vectors) {
+          const from = w * length + at, n = Math.min(vectors, length - at);
+          const next = Array.from({ length: n }, (_, i) => at + i + 1 < length ? ids[from + i + 1] : 0);
+          await this.#pass(ids.subarray(from, from + n), this.#scoring.steps, next);
+          const pieces = [];
+          for (const part of this.#scoring.parts) {
+            pieces.push(new Float32Array(await this.#chain.read(part, n * NLL_PARTS * 16)));
+          }
+          const own = joinNll(pieces, n).subarray(0, Math.min(n, length - 1 - at));
+          nll.set(finite(this.label, own), w * (length - 1) + at);
+        }
+      });
+      onProgress?.({ what: "scoring", done: w + 1, total: windows, unit: "windows" });
+    }
+    this.restart();
+    const meanNll = nll.reduce((a, b) => a + b, 0) / nll.length;
+    return { perplexity: Math.exp(meanNll), meanNll, nll, tokens: nll.length, windows, length, unit: "token" };
+  }
+
+  restart(): void {
+    this.#position = 0;
+  }
+
+  close(): void {
+    this.#chain.free();
+  }
+}
+
+/** @throws LabError where a value is not finite. */
+function finite<T extends Float32Array | Float64Array>(label: string, values: T): T {
+  const bad = values.findIndex((x) => x - x !== 0);
+  if (bad < 0) return values;
+  throw new LabError("numeric", label, `gives ${values[bad]} at ${bad}`, "Its weights may be out of float32's range.");
+}
