@@ -12,8 +12,11 @@ import type { Chain, ChainStep } from "./packed_chain.ts";
 import { blockPrefix } from "./parameters.ts";
 import { alibiBias, rotaryTables } from "./positions.ts";
 
-/** The stored weights of a block's linear; null: dense, as the model's file has them. */
-export type StoredLinear = (block: number, linear: LinearInfo) => Promise<PackedMatrix | Matrix | null>;
+/**
+ * The stored weights (out, in) of a linear by its tensor's name in the file, without ".weight"; null: dense, as the file
+ * has them.
+ */
+export type StoredLinear = (tensor: string) => Promise<PackedMatrix | Matrix | null>;
 
 /** What all blocks share: buffers between their dispatches, tables of positions. */
 export interface Workspace {
@@ -145,9 +148,9 @@ export async function blockSteps(
   const { gpu, config: c, step, unread } = chain, { names } = c, prefix = blockPrefix(c, index);
   const steps: ChainStep[] = [], find = (name: string) => c.linears.find((l) => l.name === name)!;
   const weights = async (name: string) => {
-    const info = find(name);
-    const own = await stored(index, info) ?? await chain.dense(`${prefix}${name}.weight`, info.out, info.in);
-    return { info, weights: own };
+    const info = find(name), tensor = `${prefix}${name}.weight`;
+    const own = await stored((chain.names.get(tensor) ?? tensor).replace(/\.weight$/, ""));
+    return { info, weights: own ?? await chain.dense(tensor, info.out, info.in) };
   };
   const bias = (name: string) => chain.optional(`${prefix}${name}.bias`);
   const full = (name: string | null) => name && prefix + name;

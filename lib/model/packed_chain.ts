@@ -53,6 +53,10 @@ export function sumOf(biases: readonly (Floats | null)[]): Floats | null {
 /** Buffers and steps of a chain while it is built. */
 export class Chain {
   readonly bytes: Record<keyof RuntimeBytes, number> = { linears: 0, ends: 0, rest: 0, cache: 0, workspace: 0 };
+  /** Linears of blocks by how they are stored; linears that were stacked count as one. */
+  readonly counts = { packed: 0, dense: 0 };
+  /** Names of the kernels that linears took. */
+  readonly variants = new Set<string>();
   readonly step: GPUBuffer;
   readonly #buffers: ReturnType<typeof openBuffers>;
   readonly #linears: DeviceLinear[] = [];
@@ -131,6 +135,8 @@ export class Chain {
       : await openPackedLinear(this.gpu, w, { variant });
     this.#linears.push(linear);
     this.bytes[kind] += linear.bytes;
+    if (kind === "linears") this.counts["data" in w ? "dense" : "packed"]++;
+    this.variants.add(linear.variant);
     return linear;
   }
 

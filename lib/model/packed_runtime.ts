@@ -42,6 +42,8 @@ export interface PackedRuntime extends Decoder {
   readonly device: string;
   /** Bytes held on the device; scoring adds to `workspace` when it is first asked for. */
   readonly bytes: RuntimeBytes & { readonly total: number };
+  /** Linears of the blocks by how they are stored (linears that were stacked count as one), and the kernels they took. */
+  readonly linears: { readonly packed: number; readonly dense: number; readonly kernels: readonly string[] };
   /** Dispatches of each block, and of one token from id to logits. */
   readonly dispatches: { readonly block: number; readonly token: number };
   /** Perplexity of windows of tokens; forgets the text. */
@@ -146,6 +148,10 @@ class DeviceRuntime implements PackedRuntime {
   get bytes() {
     const { bytes } = this.#chain;
     return { ...bytes, total: Object.values(bytes).reduce((a, b) => a + b, 0) };
+  }
+
+  get linears() {
+    return { ...this.#chain.counts, kernels: [...this.#chain.variants] };
   }
 
   get dispatches() {
