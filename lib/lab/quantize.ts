@@ -127,8 +127,10 @@ async function quantizeBlock(
       const weight = block.weight(p.linear.name), hessian = grams.get(p.linear.input) ?? null;
       const inputs = captured.get(p.linear.input) ?? null;
       const problem = { name: p.name, weight, hessian, inputs, seed: recipe.seed };
+      const begun = performance.now();
       const layer = await method.quantizeLayer(problem, p.options, p.bits, p.weakColumns, context);
-      for (const [name, s] of Object.entries(layer.report.seconds)) add(name, s);
+      const stages = Object.entries(layer.report.seconds);
+      for (const [name, s] of stages.length > 0 ? stages : [[method.name, secondsSince(begun)] as const]) add(name, s);
       input.onLayer?.(layer, problem);
       const name = tensorName(model, index, p.linear.name);
       tensors.push(...packedTensors(name, layer));

@@ -1,9 +1,18 @@
 // What every method that stores more than one grid ends with: its stores, and how far the layer's output is off.
+import { LabError } from "../io/errors.ts";
+import type { Matrix } from "../io/tensor.ts";
 import { layerObjective, type QuantContext } from "../quant/context.ts";
 import { type LayerProblem, type LayerReport, NO_REPORT, type StoredLayer } from "../quant/layer.ts";
 import { rtn } from "../quant/rtn.ts";
 import { dequantize } from "../quant/dequantize.ts";
 import type { Store } from "../quant/store.ts";
+
+/** What a method cannot do without. @throws LabError where the run did not provide it. */
+export function required(problem: LayerProblem, what: "hessian" | "inputs"): Matrix {
+  const found = problem[what];
+  if (!found) throw new LabError("input", problem.name, `has no ${what}`, "Give calibration text.");
+  return found;
+}
 
 /**
  * A layer of stores with its report: tr(D H Dᵀ), beside that of plain rounding with codes of as many bits, where there

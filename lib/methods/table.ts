@@ -1,11 +1,14 @@
 // The methods of the lab. A new one is a file in this folder and a row here.
 import { LabError } from "../io/errors.ts";
+import { AWQ } from "./awq.ts";
 import { HQQ } from "./hqq.ts";
+import { LLM_INT8 } from "./llm_int8.ts";
 import type { Method } from "./method.ts";
 import { FP4, NF4 } from "./nf4.ts";
 import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
+import { SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
 
 const ROWS: readonly Method[] = [
   RTN,
@@ -14,6 +17,10 @@ const ROWS: readonly Method[] = [
   HQQ,
   NF4,
   FP4,
+  LLM_INT8,
+  AWQ,
+  SMOOTHQUANT,
+  SMOOTHQUANT_PLUS,
 ];
 
 /** All methods by name. */

@@ -109,6 +109,22 @@ export function checkHessian(h: Matrix, width: number, name: string): void {
 }
 
 /**
+ * H of inputs whose channels are multiplied by s: diag(s) H diag(s).
+ *
+ * @param h H (in, in). @param s (in). @returns a new matrix (in, in).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { scaledHessian } from "./hessian.ts";
+ * const h = { data: new Float32Array([1, 2, 2, 5]), rows: 2, cols: 2 };
+ * assert.deepEqual([...scaledHessian(h, [1, 0.5]).data], [1, 1, 1, 1.25]);
+ * ```
+ */
+export function scaledHessian(h: Matrix, s: ArrayLike<number>): Matrix {
+  return { ...h, data: h.data.map((v, i) => v * s[Math.floor(i / h.cols)] * s[i % h.cols]) };
+}
+
+/**
  * The layer's output error tr(D H Dᵀ) = Σ_rows d H dᵀ, D = Ŵ − W: what OPTQ makes small.
  *
  * @param d D (out, in). @param h H (in, in), symmetric, undamped.

@@ -1,15 +1,21 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
+import { AWQ_GOLDEN } from "./awq.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
+import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
+import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
 
 const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
   GPTQ_GOLDEN,
   HQQ_GOLDEN,
   BNB_GOLDEN,
+  LLM_INT8_GOLDEN,
+  AWQ_GOLDEN,
+  SMOOTHQUANT_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
