@@ -1,6 +1,7 @@
 // --model SPEC on the packed runtime: packed folders and quantized checkpoints from their codes, anything else dense.
 import { join } from "node:path";
-import type { Gpu } from "../gpu/device.ts";
+import { type Gpu, openGpu, requireGpu } from "../gpu/device.ts";
+import { LabError } from "../io/errors.ts";
 import { type ModelFiles, openModel } from "../io/open_model.ts";
 import { openPackedRuntime, type PackedRuntime, type RuntimeOptions } from "../model/packed_runtime.ts";
 import type { AnyLayer } from "../quant/layer.ts";
@@ -9,6 +10,42 @@ import { openCheckpoint } from "./checkpoint_read.ts";
 import { readPackedIndex, resolveModel } from "./open.ts";
 import { PACKED_INDEX } from "./packed.ts";
 import { openPackedLayers } from "./packed_layers.ts";
+
+/** What computes a model: "packed" the WebGPU device from stored codes, "jax" the dequantized model on jax-js. */
+export const RUNTIMES = ["auto", "packed", "jax"] as const;
+
+/** Bytes and dispatches of a runtime, for people. */
+export function describeRuntime(r: PackedRuntime): string {
+  const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`, { linears, ends, cache, total } = r.bytes;
+  const stored = r.linears.dense === 0 ? "packed" : r.linears.packed === 0 ? "dense" : "packed and dense";
+  return `${mb(total)} on ${r.device}: ${stored} linears ${mb(linears)}, embeddings and head ${mb(ends)}, ` +
+    `keys and values of ${r.capacity} tokens ${mb(cache)}; ${r.dispatches.token} dispatches a token`;
+}
+
+/**
+ * The device for `--runtime`: "packed" insists on one, "auto" takes one for a model that is stored in codes, where there is
+ * an adapter.
+ *
+ * @param wanted what was typed; "auto" where nothing was.
+ * @returns null where jax-js is to compute.
+ * @throws LabError "input" for another word, "device" where "packed" finds no adapter.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { runtimeDevice } from "./runtime.ts";
+ * assert.equal(await runtimeDevice("fixture", "jax"), null);
+ * await assert.rejects(runtimeDevice("fixture", "cuda"), /--runtime.*auto, packed, jax/);
+ * ```
+ */
+export async function runtimeDevice(spec: string, wanted: string | undefined): Promise<Gpu | null> {
+  const kind = RUNTIMES.find((r) => r === (wanted ?? "auto"));
+  if (!kind) throw new LabError("input", "--runtime", `"${wanted}"`, `It takes ${RUNTIMES.join(", ")}.`);
+  if (kind === "packed") return await requireGpu();
+  if (kind === "jax") return null;
+  const coded = await openCodedModel(spec);
+  coded?.close();
+  return coded ? await openGpu() : null;
+}
 
 /** A model that is stored in codes. */
 export interface CodedModel {

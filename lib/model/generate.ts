@@ -71,6 +71,20 @@ export function drawToken(
 const capacityStep = 64;
 
 /**
+ * How many positions to open a decoder for: those needed, rounded up as far as the model knows positions.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { capacityFor } from "./generate.ts";
+ * assert.deepEqual([capacityFor(70, null), capacityFor(70, 100), capacityFor(70, 50)], [128, 100, 70]);
+ * ```
+ */
+export function capacityFor(needed: number, maxPositions: number | null): number {
+  return Math.max(needed, Math.min(maxPositions ?? Infinity, Math.ceil(needed / capacityStep) * capacityStep));
+}
+
+/**
  * Continues a prompt.
  *
  * @param prompt token ids, at least one.
@@ -78,9 +92,8 @@ const capacityStep = 64;
  * @throws LabError where prompt and answer exceed the model's positions, or the model memory.
  */
 export async function generate(model: LanguageModel, prompt: readonly number[], o: GenerateOptions): Promise<number[]> {
-  const needed = prompt.length + o.tokens, most = model.config.maxPositions ?? Infinity;
-  const rounded = Math.ceil(needed / capacityStep) * capacityStep;
-  const decoder = await model.openDecoder({ capacity: Math.max(needed, Math.min(most, rounded)) });
+  const capacity = capacityFor(prompt.length + o.tokens, model.config.maxPositions);
+  const decoder = await model.openDecoder({ capacity });
   try {
     return await continueText(decoder, prompt, o);
   } finally {

@@ -1,10 +1,12 @@
+import type { Gpu } from "../../gpu/device.ts";
 import { LabError } from "../../io/errors.ts";
 import { openWindows } from "../../io/windows.ts";
 import { openLanguageModel } from "../../model/language_model.ts";
-import { perplexity } from "../../model/perplexity.ts";
+import { perplexity, type PerplexityOptions, type TokenWindows } from "../../model/perplexity.ts";
 import { runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
 import { progress } from "../progress.ts";
+import { describeRuntime, openRuntime, runtimeDevice } from "../runtime.ts";
 import { number, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
 
 const INFO = {
@@ -20,6 +22,11 @@ const INFO = {
     "seq-len": TEXT_OPTIONS["seq-len"],
     "local-copy": TEXT_OPTIONS["local-copy"],
     seed: TEXT_OPTIONS.seed,
+    runtime: {
+      value: "R",
+      help:
+        "jax (default): dequantized, block by block; packed: on the WebGPU device from stored codes; auto: as generate",
+    },
     json: { help: "one JSON object on standard output, nothing else" },
   },
 };
@@ -37,9 +44,11 @@ export function main(args: readonly string[]): Promise<never> {
       purpose: "evaluation",
       ...(local ? { localCopy: local } : {}),
     });
-    const model = await openLanguageModel(files);
     const bar = progress("evaluating", { total: windows.windows, unit: "windows" });
-    const r = await perplexity(model, windows, { onProgress: bar.onProgress });
+    const spec = input.text("model") ?? "fixture", gpu = await runtimeDevice(spec, input.text("runtime") ?? "jax");
+    const { r, what, details } = gpu
+      ? await onDevice(gpu, spec, windows, bar)
+      : { r: await perplexity(await openLanguageModel(files), windows, bar), what: "", details: { runtime: "jax" } };
     await bar.finish(`${windows.windows} windows`);
     if (!Number.isFinite(r.perplexity)) throw new LabError("numeric", files.label, `its perplexity is ${r.perplexity}`);
     const seconds = (performance.now() - begun) / 1000;
@@ -51,7 +60,15 @@ export function main(args: readonly string[]): Promise<never> {
       };
       const { nll: _, ...rest } = r;
       console.log(
-        JSON.stringify({ model: files.label, note: files.note, text: windows.label, ...rest, seconds, provenance }),
+        JSON.stringify({
+          model: files.label,
+          note: files.note,
+          text: windows.label,
+          ...rest,
+          seconds,
+          ...details,
+          provenance,
+        }),
       );
     } else {
       console.log(`${files.label}${files.note ? ` (${files.note})` : ""}`);
@@ -61,7 +78,18 @@ export function main(args: readonly string[]): Promise<never> {
         } on ${windows.label}: ${windows.windows} windows of ${windows.length} tokens, ` +
           `${r.tokens} predictions, ${seconds.toFixed(1)} s`,
       );
+      if (what) console.log(what);
     }
     files.source.close();
   }, args);
+}
+
+/** The perplexity from stored codes on the device. */
+async function onDevice(gpu: Gpu, spec: string, windows: TokenWindows, o: Pick<PerplexityOptions, "onProgress">) {
+  const opened = await openRuntime(gpu, spec, { capacity: windows.length }), { runtime } = opened;
+  const r = await runtime.score(windows, o.onProgress), { bytes, dispatches, linears, device } = runtime;
+  const what = describeRuntime(runtime);
+  opened.close();
+  gpu.close();
+  return { r, what, details: { runtime: "packed", device, bytes, dispatches, linears } };
 }
