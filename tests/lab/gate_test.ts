@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { countJUnit } from "../../lib/lab/gate.ts";
+import { countJUnit, runOnceMoreAfterSignal } from "../../lib/lab/gate.ts";
 import { runProcess } from "../../lib/lab/process.ts";
 
 async function count(files: Record<string, string>) {
@@ -23,4 +23,23 @@ Deno.test("a test module that does not load makes deno test fail, whatever the r
   const r = await count({ "a_test.ts": `throw new Error("early");`, "b_test.ts": `Deno.test("y", () => {});` });
   assert.equal(r.code, 1);
   assert.equal(r.passed, 1);
+});
+
+Deno.test("runOnceMoreAfterSignal() asks again after a signal, once, and never after an exit code", async () => {
+  const folder = await Deno.makeTempDir(), said: string[] = [];
+  const run = (last: string) => {
+    const script = `Deno.writeTextFileSync("runs", "x", { append: true });
+      if (Deno.readTextFileSync("runs").length === 1) Deno.kill(Deno.pid, "SIGABRT"); ${last}`;
+    return runOnceMoreAfterSignal(["eval", script], folder, (line) => said.push(line));
+  };
+  const runs = () => Deno.readTextFileSync(`${folder}/runs`).length;
+  try {
+    assert.deepEqual([await run(""), runs(), said.length], [0, 2, 1]);
+    assert.match(said[0], /SIGABRT/);
+    assert.deepEqual([await run("Deno.exit(4)"), runs()], [4, 3], "an exit code is taken at its word");
+    await Deno.remove(`${folder}/runs`);
+    assert.deepEqual([await run(`Deno.kill(Deno.pid, "SIGABRT")`), runs()], [134, 2], "a second signal fails");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
