@@ -9,6 +9,7 @@ import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
 import { SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
+import { SPQR } from "./spqr.ts";
 
 const ROWS: readonly Method[] = [
   RTN,
@@ -21,6 +22,7 @@ const ROWS: readonly Method[] = [
   AWQ,
   SMOOTHQUANT,
   SMOOTHQUANT_PLUS,
+  SPQR,
 ];
 
 /** All methods by name. */

@@ -7,6 +7,7 @@ import { HQQ_GOLDEN } from "./hqq.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
+import { SPQR_GOLDEN } from "./spqr.ts";
 
 const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
@@ -16,6 +17,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   LLM_INT8_GOLDEN,
   AWQ_GOLDEN,
   SMOOTHQUANT_GOLDEN,
+  SPQR_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */

@@ -1,5 +1,5 @@
 // Store "sparse": single weights kept in 16 bits, in compressed rows. They replace what stands at their place.
-//   row_end (out)  entries up to and including that row · column (entries) · value (entries)
+//   row_count (out)  entries of each row · column (entries) · value (entries)
 import type { Matrix } from "../../io/tensor.ts";
 import { arrayOf, fillStore, floatSpec, intSpec, type Store, type StorePlan } from "../store.ts";
 
@@ -9,7 +9,7 @@ export function planSparse(rows: number, cols: number, count: number): StorePlan
     kind: "sparse",
     settings: {},
     arrays: {
-      row_end: intSpec(24, [rows], "indices"),
+      row_count: intSpec(Math.ceil(Math.log2(cols + 1)), [rows], "indices"),
       column: intSpec(Math.max(1, Math.ceil(Math.log2(cols))), [count], "indices"),
       value: floatSpec(16, [count], "weak"),
     },
@@ -32,22 +32,25 @@ export function planSparse(rows: number, cols: number, count: number): StorePlan
  * ```
  */
 export function sparseStore(w: Matrix, mask: ArrayLike<number>): Store {
-  const end: number[] = [], column: number[] = [], value: number[] = [];
+  const counts: number[] = [], column: number[] = [], value: number[] = [];
   for (let r = 0, i = 0; r < w.rows; r++) {
+    const before = column.length;
     for (let j = 0; j < w.cols; j++, i++) {
       if (!mask[i]) continue;
       column.push(j);
       value.push(w.data[i]);
     }
-    end.push(column.length);
+    counts.push(column.length - before);
   }
-  return fillStore(planSparse(w.rows, w.cols, column.length), { row_end: end, column, value });
+  return fillStore(planSparse(w.rows, w.cols, column.length), { row_count: counts, column, value });
 }
 
 /** Puts the kept weights into W (out, in). */
 export function applySparse(w: Matrix, s: Store): void {
-  const end = arrayOf(s, "row_end").values, column = arrayOf(s, "column").values, value = arrayOf(s, "value").values;
+  const counts = arrayOf(s, "row_count").values,
+    column = arrayOf(s, "column").values,
+    value = arrayOf(s, "value").values;
   for (let r = 0, i = 0; r < w.rows; r++) {
-    for (; i < end[r]; i++) w.data[r * w.cols + column[i]] = value[i];
+    for (const end = i + counts[r]; i < end; i++) w.data[r * w.cols + column[i]] = value[i];
   }
 }
