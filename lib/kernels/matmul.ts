@@ -3,6 +3,7 @@ import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { gridOf } from "../gpu/dispatch.ts";
+import { sharedScratch } from "../gpu/shared.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import type { DeviceLinear } from "./linear.ts";
 
@@ -61,15 +62,21 @@ export interface WeightPart {
 /** A product that can be added to a compute pass. */
 export interface BoundMatmul {
   readonly variant: "wide" | "tiled";
-  /** Adds y = x·Wᵀ. @param x (vectors, cols) f32. @param y (vectors, rows) f32. Both row-major storage buffers. */
-  record(pass: GPUComputePassEncoder, x: GPUBuffer, y: GPUBuffer, vectors: number): void;
+  /**
+   * Adds y = x·Wᵀ for the rows of one part.
+   *
+   * @param x (vectors, cols) f32. @param y (vectors, rows of all parts) f32. Both row-major storage buffers.
+   */
+  record(pass: GPUComputePassEncoder, x: GPUBuffer, y: GPUBuffer, vectors: number, part: WeightPart): void;
+  /** x (vectors, cols) with whole quads, as `record` takes it: itself, or a copy that is added to the pass. */
+  quads(pass: GPUComputePassEncoder, x: GPUBuffer, vectors: number): GPUBuffer;
 }
 
 /**
  * Prepares products with weights that already lie on the device.
  *
- * @param gpu an open device. @param buffers where uniforms and scratch memory are kept. @param o what W is: `parts` of its
- * (rows, cols), in f32 or f16, and which variant to take.
+ * @param gpu an open device. @param buffers where uniforms are kept. @param o W's (rows, cols), how wide its weights are,
+ * and which variant to take.
  * @throws LabError of kind "device" where the kernel does not compile.
  * @example
  * ```ts
@@ -78,9 +85,8 @@ export interface BoundMatmul {
  * import { bindMatmul } from "./matmul.ts";
  * const gpu = await openGpu();
  * if (gpu) {
- *   const buffers = openBuffers(gpu), buffer = buffers.upload(Float32Array.of(1, 2, 0, 0), "W (1, 2)");
- *   const parts = [{ buffer, first: 0, rows: 1, rowStride: 1, quadStride: 1 }];
- *   console.log((await bindMatmul(gpu, buffers, { rows: 1, cols: 2, parts, dtype: "f32" })).variant);
+ *   const buffers = openBuffers(gpu);
+ *   console.log((await bindMatmul(gpu, buffers, { rows: 1, cols: 2, dtype: "f32" })).variant);
  *   buffers.free();
  *   gpu.close();
  * }
@@ -89,40 +95,50 @@ export interface BoundMatmul {
 export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
   readonly rows: number;
   readonly cols: number;
-  readonly parts: readonly WeightPart[];
   readonly dtype: "f32" | "f16";
   readonly variant?: MatmulVariant;
 }): Promise<BoundMatmul> {
-  const { device } = gpu, { rows, cols, parts } = o;
+  const { device } = gpu, { rows, cols } = o, quads = Math.ceil(cols / 4);
   const variant = chosen(gpu, o.variant), { side, lanes } = SHAPES[variant];
-  const entry = o.dtype === "f16" ? `${variant}_half` : variant;
-  const multiply = await loadKernel(gpu, { file: "matmul.wgsl", entry });
-  const rounding = cols % 4 === 0 ? null : await openPadding(gpu, buffers, cols);
-  const uniforms = new Map<number, GPUBuffer[]>();
-  const uniformsOf = (vectors: number) => {
-    let known = uniforms.get(vectors);
-    if (!known) {
-      known = parts.map((part) => {
-        const { rowStride, quadStride, first } = part, uniform = buffers.uniform(8);
-        const words = Uint32Array.of(vectors, part.rows, Math.ceil(cols / 4), rowStride, quadStride, rows, first, cols);
-        device.queue.writeBuffer(uniform, 0, words);
-        return uniform;
-      });
-      uniforms.set(vectors, known);
+  const entry = o.dtype === "f16" ? `${variant}_half` : variant, file = "matmul.wgsl";
+  const multiply = await loadKernel(gpu, { file, entry });
+  const pad = cols % 4 === 0 ? null : await loadKernel(gpu, { file, entry: "pad" });
+  const uniforms = new Map<string, GPUBuffer>();
+  const uniformOf = (vectors: number, part: Omit<WeightPart, "buffer">) => {
+    const words = [vectors, part.rows, quads, part.rowStride, part.quadStride, rows, part.first, cols];
+    const key = words.join(" ");
+    let uniform = uniforms.get(key);
+    if (!uniform) {
+      uniform = buffers.uniform(8);
+      device.queue.writeBuffer(uniform, 0, Uint32Array.from(words));
+      uniforms.set(key, uniform);
     }
-    return known;
+    return uniform;
+  };
+  const step = (
+    pass: GPUComputePassEncoder,
+    pipeline: GPUComputePipeline,
+    all: readonly [number, GPUBuffer][],
+    groups: number,
+  ) => {
+    const entries = all.map(([binding, buffer]) => ({ binding, resource: { buffer } }));
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+    pass.dispatchWorkgroups(...gridOf(groups, device.limits.maxComputeWorkgroupsPerDimension));
   };
   return {
     variant,
-    record(pass, x, y, vectors) {
-      const own = uniformsOf(vectors);
-      const from = rounding ? rounding(pass, x, own[0], vectors) : x;
-      pass.setPipeline(multiply);
-      for (const [i, part] of parts.entries()) {
-        const tiles = Math.ceil(vectors / side) * Math.ceil(part.rows / side);
-        bind(gpu, pass, multiply, [own[i], from, part.buffer, y]);
-        pass.dispatchWorkgroups(...gridOf(Math.ceil(tiles / lanes), device.limits.maxComputeWorkgroupsPerDimension));
-      }
+    quads(pass, x, vectors) {
+      if (!pad) return x;
+      const padded = sharedScratch(gpu, "vectors in whole quads", vectors * quads * 16);
+      const uniform = uniformOf(vectors, { first: 0, rows: 0, rowStride: 0, quadStride: 0 });
+      step(pass, pad, [[0, uniform], [1, x], [3, padded]], Math.ceil(vectors * quads / 64));
+      return padded;
+    },
+    record(pass, x, y, vectors, part) {
+      const tiles = Math.ceil(vectors / side) * Math.ceil(part.rows / side);
+      const all = [[0, uniformOf(vectors, part)], [1, x], [2, part.buffer], [3, y]] as [number, GPUBuffer][];
+      step(pass, multiply, all, Math.ceil(tiles / lanes));
     },
   };
 }
@@ -130,29 +146,6 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
 /** The variant for a device, where none is asked for. */
 export function chosen(gpu: Gpu, variant: MatmulVariant = "auto"): "wide" | "tiled" {
   return variant === "auto" ? gpu.software ? "wide" : "tiled" : variant;
-}
-
-/** Buffers by binding, from 0 on, for the next dispatch of a pass. */
-export function bind(gpu: Gpu, pass: GPUComputePassEncoder, pipeline: GPUComputePipeline, all: readonly GPUBuffer[]) {
-  const entries = all.map((buffer, binding) => ({ binding, resource: { buffer } }));
-  pass.setBindGroup(0, gpu.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-}
-
-/** Records a copy of x (vectors, cols) in which each vector has whole quads; gives the buffer it will lie in. */
-async function openPadding(gpu: Gpu, buffers: Buffers, cols: number) {
-  const pipeline = await loadKernel(gpu, { file: "matmul.wgsl", entry: "pad" }), quads = Math.ceil(cols / 4);
-  let padded: GPUBuffer | null = null;
-  return (pass: GPUComputePassEncoder, x: GPUBuffer, uniform: GPUBuffer, vectors: number): GPUBuffer => {
-    const bytes = vectors * quads * 16;
-    // A smaller one may still be in use by an unsubmitted pass: it stays until the linear goes.
-    if (!padded || padded.size < bytes) padded = buffers.scratch(bytes, "padded vectors");
-    const entries = [uniform, x, padded].map((buffer, i) => ({ binding: [0, 1, 3][i], resource: { buffer } }));
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, gpu.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-    const groups = Math.ceil(vectors * quads / 64);
-    pass.dispatchWorkgroups(...gridOf(groups, gpu.device.limits.maxComputeWorkgroupsPerDimension));
-    return padded;
-  };
 }
 
 /**
@@ -191,13 +184,16 @@ export async function openMatmul(
       : paddedRows(data, own, cols, rowStride * 4);
     parts.push({ buffer: buffers.upload(stored, "weights"), first, rows: own, rowStride, quadStride: 1 });
   }
-  const { variant, record } = await bindMatmul(gpu, buffers, { rows, cols, parts, dtype, ...o });
+  const product = await bindMatmul(gpu, buffers, { ...o, rows, cols, dtype }), { variant } = product;
   return {
     rows,
     cols,
     variant: dtype === "f32" ? `f32-${variant}` : `f16-${variant}`,
     bytes: parts.reduce((n, p) => n + p.buffer.size, 0),
-    record,
+    record(pass, x, y, vectors) {
+      const whole = product.quads(pass, x, vectors);
+      for (const part of parts) product.record(pass, whole, y, vectors, part);
+    },
     destroy: () => buffers.free(),
   };
 }
