@@ -1,5 +1,6 @@
 // The methods of the lab. A new one is a file in this folder and a row here.
 import { LabError } from "../io/errors.ts";
+import { ADADIM } from "./adadim.ts";
 import { AWQ } from "./awq.ts";
 import { HQQ } from "./hqq.ts";
 import { LLM_INT8 } from "./llm_int8.ts";
@@ -23,6 +24,7 @@ const ROWS: readonly Method[] = [
   SMOOTHQUANT,
   SMOOTHQUANT_PLUS,
   SPQR,
+  ADADIM,
 ];
 
 /** All methods by name. */

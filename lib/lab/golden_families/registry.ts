@@ -1,5 +1,6 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
+import { ADADIM_GOLDEN } from "./adadim.ts";
 import { AWQ_GOLDEN } from "./awq.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
@@ -18,6 +19,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   AWQ_GOLDEN,
   SMOOTHQUANT_GOLDEN,
   SPQR_GOLDEN,
+  ADADIM_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
