@@ -1,4 +1,5 @@
 // The page that lies beside the embedded model, written from its training report so that no figure is copied by hand.
+import type { TrainRecipe } from "../model/train.ts";
 import type { TrainReport } from "./train_fixture.ts";
 
 const READERS: Readonly<Record<string, string>> = {
@@ -7,6 +8,16 @@ const READERS: Readonly<Record<string, string>> = {
   mlp: "the gate and up projections",
   down: "the down projections",
 };
+
+function stageText(r: TrainRecipe, width: number): string {
+  const s = r.outlierStage!, channels = Math.max(1, Math.round(s.share * width));
+  return `Then **${
+    r.steps - s.step
+  } steps with loud channels**: ${channels} channels of each norm were made ${s.factor} times louder and the columns that
+read them as much smaller, which leaves the function as it was, and training went on at ${s.learningRate} for all weights alike.
+So the model has what OWQ is about, input channels far louder than the rest, and has learnt to live with them; the columns that
+read them stayed small, so a grid made for the others rounds much of them away.`;
+}
 
 /**
  * README.md of a model that `trainFixture` made.
@@ -50,10 +61,12 @@ jax-js, recipe and machine give the same bits; a change in the order of a sum gi
     whole(Number(c.vocab_size))
   } tokens, learnt from the same text by \`lib/io/bpe_train.ts\`.
 **Shape**: ${c.num_hidden_layers} blocks, width ${c.hidden_size}, ${c.num_attention_heads} heads with ${c.num_key_value_heads} key heads, MLP ${c.intermediate_size}, tied embeddings, at most ${c.max_position_embeddings} tokens, stored as F16.
-**Training**: ${whole(r.steps)} steps of ${
+**Training**: ${whole(r.recipe.outlierStage?.step ?? r.steps)} steps of ${
     whole(r.recipe.tokensPerStep)
   } tokens, AdamW at ${r.recipe.learningRate}, ${r.recipe.warmup} steps of warm-up, a plateau
-on windows of ${r.recipe.lengthBefore} tokens, a linear decay over the last ${r.recipe.decay} steps on windows of ${r.recipe.lengthInDecay}.
+on windows of ${r.recipe.lengthBefore} tokens, a linear decay over the last ${r.recipe.decay} steps on windows of ${r.recipe.lengthInDecay}.${
+    r.recipe.outlierStage ? `\n${stageText(r.recipe, Number(c.hidden_size))}` : ""
+  }
 
 ## How good it is
 
@@ -76,7 +89,9 @@ ${points.join("\n")}
 ${
     total === 0
       ? "No channel of any input of a linear layer has a root mean square above six times the median channel's: there are **no outlier channels**."
-      : `**There are outlier channels**, grown by themselves: ${total} channels have a root mean square above six times the median one of their input, in what these read: ${
+      : `**There are outlier channels**${
+        r.recipe.outlierStage ? "" : ", grown by themselves"
+      }: ${total} channels have a root mean square above six times the median one of their input, in what these read: ${
         where.map((input) => READERS[input]).join(" and ")
       }.`
   }

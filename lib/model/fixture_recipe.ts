@@ -28,7 +28,7 @@ export const FIXTURE_RECIPE: TrainRecipe = {
   tokensPerStep: 1024,
   lengthBefore: 128,
   lengthInDecay: 256,
-  steps: 1900,
+  steps: 2400,
   warmup: 100,
   decay: 700,
   learningRate: 3e-3,
@@ -37,4 +37,5 @@ export const FIXTURE_RECIPE: TrainRecipe = {
   epsilon: 1e-8,
   weightDecay: 0.1,
   clip: 1,
+  outlierStage: { step: 1900, learningRate: 6e-4, warmup: 20, share: 0.015, factor: 16 },
 };

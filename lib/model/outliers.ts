@@ -25,7 +25,7 @@ export interface Injectable {
 }
 
 /** Of each changed tensor: the channels, and whether they are its elements (a norm) or its columns (a linear). */
-type Plan = Map<string, { channels: Int32Array<ArrayBuffer>; columns: boolean }>;
+export type Plan = Map<string, { channels: Int32Array<ArrayBuffer>; columns: boolean }>;
 
 /**
  * Gives a model outlier channels without changing what it computes: in chosen channels c of each norm inside the blocks,
@@ -64,7 +64,7 @@ export function injectOutliers<M extends Injectable>(files: M, o: OutlierOptions
     const problem = "its norms feed the residual stream, so their gains cannot be moved into the next weights";
     throw new LabError("input", files.source.label, problem, "Choose a model with norms before its layers.");
   }
-  const count = Math.max(1, Math.round(share * config.width)), plan = planInjection(config, count, seed);
+  const count = Math.max(1, Math.round(share * config.width)), plan = injectionPlan(config, count, seed);
   const known = files.source.tensors; // files saved from the bare trunk lack the base's prefix
   const named: Plan = new Map(
     [...plan].map(([name, p]) => [known.has(name) ? name : name.slice(config.names.base.length), p]),
@@ -75,8 +75,11 @@ export function injectOutliers<M extends Injectable>(files: M, o: OutlierOptions
   return { ...files, source, note: files.note ? `${files.note}; ${what}` : what };
 }
 
-/** Which linears read which norm: the attention the first, the MLP the second, or both the first in a parallel block. */
-function planInjection(c: ModelConfig, count: number, seed: number): Plan {
+/**
+ * The channels to make loud: `count` of each norm inside the blocks, drawn from `seed`, and every linear that reads it (the
+ * attention the first norm, the MLP the second, or both the first in a parallel block).
+ */
+export function injectionPlan(c: ModelConfig, count: number, seed: number): Plan {
   const plan: Plan = new Map();
   for (let index = 0; index < c.blocks; index++) {
     const prefix = blockPrefix(c, index), second = c.names.norm2;

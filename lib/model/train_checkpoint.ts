@@ -86,9 +86,10 @@ export async function loadCheckpoint(
 
 /** The first field in which two recipes differ that matters up to `step`; null where none does. */
 function differentField(a: TrainRecipe, b: TrainRecipe, step: number): keyof TrainRecipe | null {
-  const plateau = step <= Math.min(a.steps - a.decay, b.steps - b.decay);
+  const turn = (r: TrainRecipe) => (r.outlierStage?.step ?? r.steps) - r.decay;
+  const plateau = step <= Math.min(turn(a), turn(b));
   for (const key of Object.keys({ ...a, ...b }) as (keyof TrainRecipe)[]) {
-    if (plateau && (key === "steps" || key === "decay" || key === "lengthInDecay")) continue;
+    if (plateau && (key === "steps" || key === "decay" || key === "lengthInDecay" || key === "outlierStage")) continue;
     if (JSON.stringify(a[key]) !== JSON.stringify(b[key])) return key;
   }
   return null;

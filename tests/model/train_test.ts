@@ -38,6 +38,7 @@ const RECIPE: TrainRecipe = {
   epsilon: 1e-8,
   weightDecay: 0.1,
   clip: 1,
+  outlierStage: null,
 };
 const config = modelConfig(RECIPE.config), shapes = parameterShapes(config);
 
@@ -109,6 +110,32 @@ Deno.test(
       assert.deepEqual(again.weights, whole.weights);
     }
     await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test(
+  "openTrainer() keeps the function when its outlier stage makes channels loud, and resumes inside it",
+  options,
+  async () => {
+    const stage = { step: 12, learningRate: 0.001, warmup: 1, share: 0.1, factor: 16 };
+    const recipe = { ...RECIPE, steps: 18, outlierStage: stage }, trainer = await openTrainer(recipe, text(2000));
+    const state = startState(config, 7), losses = await run(state, 12, recipe), before = structuredClone(state);
+    assert.deepEqual(losses, await run(startState(config, 7), 12), "the stage changes nothing before it begins");
+    const windows = batchStarts(2000, 7, 16, 4 * 4, 4); // 4 steps of the decay have read 4 windows each
+    const { loss } = await trainer.step(state);
+    assertRelative(loss, await trainer.measure(before, text(2000), windows, 16), 1e-6, "loss");
+    const names = [...shapes.keys()], norm = names.indexOf("model.layers.0.input_layernorm.weight");
+    const ratios = [...state.weights[norm]].map((w, i) => w / before.weights[norm][i]);
+    assert.equal(ratios.filter((r) => Math.abs(r - 16) < 0.1).length, 2);
+    assert.equal(ratios.filter((r) => Math.abs(r - 1) < 0.1).length, 14);
+
+    const rest = await run(state, 18, recipe), path = await Deno.makeTempFile();
+    await saveCheckpoint(path, shapes, before, { recipe, text: "t", curve: [], seconds: 0 }); // just before the stage
+    const again = startState(config, 9);
+    await loadCheckpoint(path, shapes, again, recipe, "t");
+    assert.deepEqual((await run(again, 18, recipe)).slice(1), rest);
+    assert.deepEqual(again.weights, state.weights);
+    await Deno.remove(path);
   },
 );
 
