@@ -2,6 +2,7 @@
 import type { GoldenFamily } from "../golden_check.ts";
 import { ADADIM_GOLDEN } from "./adadim.ts";
 import { AWQ_GOLDEN } from "./awq.ts";
+import { BAQ_GOLDEN } from "./baq.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
@@ -20,6 +21,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   SMOOTHQUANT_GOLDEN,
   SPQR_GOLDEN,
   ADADIM_GOLDEN,
+  BAQ_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
