@@ -3,7 +3,9 @@ import { openBuffers } from "../gpu/buffers.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { openFence } from "../gpu/fence.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
+import { openDequantizer, uploadPacked } from "./dequantize.ts";
 import type { DeviceLinear } from "./linear.ts";
+import type { PackedMatrix } from "./packed_matrix.ts";
 
 /** Linears of one shape, ready to be timed. */
 export interface LinearTiming {
@@ -71,6 +73,54 @@ export async function openLinearTiming(
       fence.close();
       buffers.free();
       for (const l of linears) l.destroy();
+    },
+  };
+}
+
+/**
+ * Opens the dequantization of a whole packed matrix under the clock.
+ *
+ * @param m (rows, cols); its float form has to fit one buffer.
+ * @throws LabError of kind "device" when a buffer does not fit or the device is lost.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { openDequantizeTiming } from "./linear_timing.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   const timing = await openDequantizeTiming(gpu, {
+ *     rows: 1, cols: 3, bits: 2, codes: Uint32Array.of(0b110111), groupOf: null, scale: Float32Array.of(0.5),
+ *     zero: Float32Array.of(1), weakIds: Int32Array.of(1), weak: Float32Array.of(7) });
+ *   assert.deepEqual([...(await timing.output()).subarray(0, 3)], [1, 7, 1]);
+ *   timing.close();
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function openDequantizeTiming(
+  gpu: Gpu,
+  m: PackedMatrix,
+): Promise<Pick<LinearTiming, "run" | "output" | "close"> & { readonly stride: number }> {
+  const buffers = openBuffers(gpu), fence = openFence(gpu);
+  const { stride, record } = await openDequantizer(gpu, buffers, uploadPacked(buffers, m));
+  const out = buffers.scratch(m.rows * stride * 4, "dequantized");
+  const run = (repeats: number) => {
+    const encoder = gpu.device.createCommandEncoder(), pass = encoder.beginComputePass();
+    for (let i = 0; i < repeats; i++) record(pass, out, 0, m.rows);
+    pass.end();
+    return fence.submit(encoder, out);
+  };
+  return {
+    stride,
+    run,
+    async output() {
+      await run(1);
+      return new Float32Array(await buffers.read(out, m.rows * stride * 4));
+    },
+    close() {
+      fence.close();
+      buffers.free();
     },
   };
 }

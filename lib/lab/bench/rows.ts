@@ -1,8 +1,11 @@
 // The rows of the table, in its order. A new row: one task in rows/, one entry here.
+import { decodeTask } from "./rows/decode.ts";
+import { dequantizeTask } from "./rows/dequantize.ts";
 import { dispatchTask } from "./rows/dispatch.ts";
 import { matmulTask, packedMatmulTask } from "./rows/matmul.ts";
 import { matvecTask, weakTask } from "./rows/matvec.ts";
 import { optqTask } from "./rows/optq.ts";
+import { perplexityTask } from "./rows/perplexity.ts";
 import { searchTask } from "./rows/search.ts";
 import type { BenchTask } from "./types.ts";
 
@@ -15,5 +18,8 @@ export const BENCH_TASKS: readonly BenchTask[] = [
   packedMatmulTask,
   searchTask,
   optqTask,
+  decodeTask,
+  perplexityTask,
+  dequantizeTask,
   dispatchTask,
 ];

@@ -1,6 +1,7 @@
 // Many vectors times a layer, as prompts and calibration need: dense against jax-js on the same adapter, and 3 bits against dense.
-import { openDenseLinear, openPackedLinear } from "../../../kernels/linear.ts";
+import { openPackedLinear } from "../../../kernels/linear.ts";
 import { openLinearTiming } from "../../../kernels/linear_timing.ts";
+import { openMatmul } from "../../../kernels/matmul.ts";
 import { openMatmulPeer } from "../../../model/matmul_peer.ts";
 import { agreement, normalMatrix, packedBytes, packedMatrix, unpacked, weakColumnsOf } from "../cases.ts";
 import { ONNX_FLOAT } from "../onnx_model.ts";
@@ -29,7 +30,7 @@ async function matmulRow(c: BenchContext, s: Shape): Promise<BenchRow> {
   const [vectors, cols, rows] = s, name = "matmul-vs-jax", shape = `${titleOf(s)}, f32`;
   if (!c.gpu) return emptyRow(name, shape, NO_GPU);
   const gpu = c.gpu, x = normalMatrix(vectors, cols, c.seed, "x"), w = normalMatrix(rows, cols, c.seed, "w");
-  const timing = await openLinearTiming(gpu, () => openDenseLinear(gpu, w), x, 0);
+  const timing = await openLinearTiming(gpu, () => openMatmul(gpu, w), x, 0);
   const closers: (() => Promise<void> | void)[] = [() => timing.close()], peers: Contestant[] = [];
   try {
     const ours = await contestant("ours", timing, c.sampleSeconds);
@@ -105,7 +106,7 @@ async function packedRow(c: BenchContext, s: Shape): Promise<BenchRow> {
   const gpu = c.gpu, x = normalMatrix(vectors, cols, c.seed, "x"), m = packedMatrix(rows, cols, 3, weak, c.seed);
   const w = unpacked(m);
   const a = await openLinearTiming(gpu, () => openPackedLinear(gpu, m), x, 0);
-  const b = await openLinearTiming(gpu, () => openDenseLinear(gpu, w), x, 0);
+  const b = await openLinearTiming(gpu, () => openMatmul(gpu, w), x, 0);
   try {
     const right = agreement(await a.output(), x, w);
     const ours = await contestant("3 bits", a, c.sampleSeconds),
