@@ -5,6 +5,7 @@ import { AWQ_GOLDEN } from "./awq.ts";
 import { BAQ_GOLDEN } from "./baq.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
+import { HLQ_GOLDEN } from "./hlq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
@@ -22,6 +23,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   SPQR_GOLDEN,
   ADADIM_GOLDEN,
   BAQ_GOLDEN,
+  HLQ_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
