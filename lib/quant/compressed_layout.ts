@@ -6,7 +6,8 @@
 //   weight_g_idx       I32 (in)                       act-order with groups (readers before 0.19)
 //   ŵ = scale · (signed code − signed zero point) = scale · (code − zero)
 // Since 0.18 a code may cross the border of a word. Before, a word held floor(32 / b) codes: for 3 bits ten and two idle
-// bits, which is another file; for 2, 4 and 8 bits the same.
+// bits, which is another file; for 2, 4 and 8 bits the same. At every multiple of 32 (and at every width from 160 on) the
+// number of words tells which it is; elsewhere it may not, and dense packing is taken.
 // Source: the code of compressed-tensors 0.8.1 to 0.20.0 (compressors/pack_quantized).
 import { LabError } from "../io/errors.ts";
 import type { Floats } from "../io/tensor.ts";
