@@ -32,7 +32,7 @@ export const HLQ_DEFAULTS: HlqOptions = {
 /** One group: ŵ = zero + Σ_k bit_k(code) · scale_k. */
 export interface HlqGroup {
   /** (b) any sign, in no order. */
-  readonly scale: Float64Array;
+  readonly scale: Float64Array<ArrayBuffer>;
   readonly zero: number;
   /** Codes of the group's weights, bit k for plane k. */
   readonly codes: Uint8Array<ArrayBuffer>;
@@ -71,7 +71,7 @@ function assign(w: ArrayLike<number>, values: Float64Array, codes: Uint8Array): 
 }
 
 /** Least squares of the weights on their bits and 1. A plane that is all 0 or all 1 makes it rank-deficient. */
-function solve(w: ArrayLike<number>, codes: Uint8Array, bits: number): [Float64Array, number] {
+function solve(w: ArrayLike<number>, codes: Uint8Array, bits: number): [Float64Array<ArrayBuffer>, number] {
   const n = bits + 1, normal = new Float64Array(n * n), right = new Float64Array(n);
   const bit = (code: number, k: number) => k === bits ? 1 : code >> k & 1;
   for (let i = 0; i < w.length; i++) {
