@@ -95,9 +95,9 @@ function solve(w: ArrayLike<number>, codes: Uint8Array, bits: number): [Float64A
  * ```ts
  * import assert from "node:assert/strict";
  * import { HLQ_DEFAULTS, hlqGroup } from "./hlq.ts";
- * const g = hlqGroup([0, 1, 5, 6, 0, 6], { ...HLQ_DEFAULTS, bits: 2 }); // no uniform grid of four levels: 0, 1, 5, 6
+ * const g = hlqGroup([0, 1.5, 4.5, 6, 0, 6], { ...HLQ_DEFAULTS, bits: 2 }); // no uniform grid of four levels
  * const fitted = [...g.codes].map((c) => g.zero + (c & 1 ? g.scale[0] : 0) + (c & 2 ? g.scale[1] : 0));
- * assert.deepEqual(fitted.map((v) => Math.round(v * 1e6) / 1e6), [0, 1, 5, 6, 0, 6]);
+ * assert.deepEqual(fitted.map((v) => Math.round(v * 1e6) / 1e6), [0, 1.5, 4.5, 6, 0, 6]);
  * ```
  */
 export function hlqGroup(w: ArrayLike<number>, o: Pick<HlqOptions, "bits" | "rounds" | "scaleBits">): HlqGroup {
@@ -181,10 +181,10 @@ export function hlqPlain(w: Matrix, o: HlqOptions): HlqMatrix {
  * ```ts
  * import assert from "node:assert/strict";
  * import { hlq, HLQ_DEFAULTS } from "./hlq.ts";
- * const w = { data: Float32Array.of(0, 1, 5, 6), rows: 1, cols: 4 };
+ * const w = { data: Float32Array.of(0, 1.5, 4.5, 6), rows: 1, cols: 4 };
  * const h = { data: Float32Array.from({ length: 16 }, (_, i) => i % 5 === 0 ? 1 : 0.5), rows: 4, cols: 4 };
  * const { approximation } = hlq(w, h, { ...HLQ_DEFAULTS, groupSize: 0 });
- * assert.deepEqual([...approximation.data].map((v) => Math.round(v * 1e5) / 1e5), [0, 1, 5, 6]);
+ * assert.deepEqual([...approximation.data].map((v) => Math.round(v * 1e5) / 1e5), [0, 1.5, 4.5, 6]);
  * ```
  */
 export function hlq(
