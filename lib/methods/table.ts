@@ -2,6 +2,7 @@
 import { LabError } from "../io/errors.ts";
 import { ADADIM } from "./adadim.ts";
 import { AWQ } from "./awq.ts";
+import { COMPACTIFAI } from "./compactifai.ts";
 import { HQQ } from "./hqq.ts";
 import { LLM_INT8 } from "./llm_int8.ts";
 import type { Method } from "./method.ts";
@@ -11,6 +12,7 @@ import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
 import { SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
 import { SPQR } from "./spqr.ts";
+import { SVDQUANT } from "./svdquant.ts";
 
 const ROWS: readonly Method[] = [
   RTN,
@@ -25,6 +27,8 @@ const ROWS: readonly Method[] = [
   SMOOTHQUANT_PLUS,
   SPQR,
   ADADIM,
+  SVDQUANT,
+  COMPACTIFAI,
 ];
 
 /** All methods by name. */

@@ -11,6 +11,8 @@ import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
 import { SPQR_GOLDEN } from "./spqr.ts";
+import { SVDQUANT_GOLDEN } from "./svdquant.ts";
+import { TT_SVD_GOLDEN } from "./tt_svd.ts";
 
 const FAMILIES: readonly GoldenFamily[] = [
   OWQ_GOLDEN,
@@ -22,6 +24,8 @@ const FAMILIES: readonly GoldenFamily[] = [
   SMOOTHQUANT_GOLDEN,
   SPQR_GOLDEN,
   ADADIM_GOLDEN,
+  SVDQUANT_GOLDEN,
+  TT_SVD_GOLDEN,
   BAQ_GOLDEN,
   HLQ_GOLDEN,
 ];

@@ -7,12 +7,14 @@ import { applyGrid } from "./grid.ts";
 import { applyLevels } from "./levels.ts";
 import { applyLowRank } from "./low_rank.ts";
 import { applySparse } from "./sparse.ts";
+import { applyTrain } from "./tensor_train.ts";
 
 const KINDS: ReadonlyMap<string, ApplyStore> = new Map([
   ["grid", applyGrid],
   ["levels", applyLevels],
   ["low-rank", applyLowRank],
   ["sparse", applySparse],
+  ["tensor-train", applyTrain],
   ["columns", applyColumns],
   ["column-scale", applyColumnScale],
 ]);
