@@ -64,7 +64,7 @@ const STRIP_BYTES = 128 * 2 ** 20;
  * A factor that does not fit a binding lies in several strips of columns. `smallest` says how far float32 can be trusted:
  * a pivot is off by about √n · 2⁻²⁴ of the diagonal entry it came from.
  *
- * @param h H (n, n), symmetric, finite; entry (i, j) with i < j is read. @param lambda λ, in H's unit.
+ * @param h H (n, n), symmetric, finite. @param lambda λ, in H's unit.
  * @param order (n) the order in which H's rows and columns are taken; null for their own.
  * @returns M, or the pivot (an index into `order`) whose value was not positive and finite.
  * @throws RangeError when H is not square or `order` has another length; LabError when the device fails.
@@ -136,9 +136,9 @@ function openFactor(gpu: Gpu, buffers: Buffers, h: Matrix, lambda: number, order
         continue;
       }
       const k = n - 1 - column, own = order ? order[k] : k;
+      const all = h.data.subarray(own * n, (own + 1) * n); // H's row is its column
       for (let row = Math.floor(column / BLOCK) * BLOCK; row < n; row++) {
-        const j = order ? order[n - 1 - row] : n - 1 - row;
-        data[to + row] = j < own ? h.data[j * n + own] : h.data[own * n + j];
+        data[to + row] = all[order ? order[n - 1 - row] : n - 1 - row];
       }
       data[to + column] += lambda;
     }

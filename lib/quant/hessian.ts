@@ -1,63 +1,8 @@
 // The second moment of a layer's inputs, H = 2/n · Σ X_sᵀ X_s over n calibration samples, and what can be wrong with it.
 import { LabError } from "../io/errors.ts";
-import { type Matrix, matrix } from "../io/tensor.ts";
+import type { Matrix } from "../io/tensor.ts";
 
-/**
- * The running mean of the second moment: after n samples H (in, in) = 2/n · Σ_s X_sᵀ X_s.
- *
- * Linears with the same input share one. Source: GPTQ, arXiv 2210.17323, equation 3.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { HessianMean } from "./hessian.ts";
- * const h = new HessianMean(2, "doc");
- * h.add({ data: new Float32Array([1, 2]), rows: 1, cols: 2 });
- * h.add({ data: new Float32Array([1, 0]), rows: 1, cols: 2 });
- * assert.deepEqual([...h.value().data], [2, 2, 2, 4]);
- * ```
- */
-export class HessianMean {
-  private readonly sum: Float64Array;
-  private samples = 0;
-
-  /** @param width in, the number of input columns. @param name for messages. */
-  constructor(readonly width: number, readonly name: string) {
-    this.sum = new Float64Array(width * width);
-  }
-
-  /**
-   * Adds one sample.
-   * @param x X (tokens, in).
-   * @throws LabError when the width differs or a value is NaN or infinite (with its place).
-   */
-  add(x: Matrix): void {
-    const n = this.width;
-    if (x.cols !== n) throw new LabError("input", this.name, `calibration input has ${x.cols} columns, not ${n}`);
-    for (let i = 0; i < x.data.length; i++) {
-      if (!Number.isFinite(x.data[i])) {
-        const where = `token ${Math.floor(i / n)}, column ${i % n} of sample ${this.samples}`;
-        throw new LabError("numeric", this.name, `${x.data[i]} in the calibration input at ${where}`);
-      }
-    }
-    for (let t = 0; t < x.rows; t++) {
-      const row = x.data.subarray(t * n, t * n + n);
-      for (let i = 0; i < n; i++) {
-        const v = row[i];
-        if (v !== 0) { for (let j = i; j < n; j++) this.sum[i * n + j] += v * row[j]; }
-      }
-    }
-    this.samples++;
-  }
-
-  /** H (in, in) of what was added so far; zeros before the first sample. */
-  value(): Matrix {
-    const n = this.width, h = matrix(n, n), f = this.samples ? 2 / this.samples : 0;
-    for (let i = 0; i < n; i++) {
-      for (let j = i; j < n; j++) h.data[i * n + j] = h.data[j * n + i] = f * this.sum[i * n + j];
-    }
-    return h;
-  }
-}
+export { HessianMean } from "../kernels/gram.ts";
 
 /**
  * The diagonal H_jj, as a copy: scaling it in place must never reach H.

@@ -54,6 +54,13 @@ gpuTest("feedbackGpu() gives the twin's M, in any order", async (gpu) => {
   }
 });
 
+gpuTest("feedbackGpu() gives the twin's M with the tiles of real GPUs", async (gpu) => {
+  const n = 129, h = hessianCase(n), lambda = 0.01 * meanDiagonal(h);
+  const got = await feedbackGpu({ ...gpu, software: false }, h, lambda), want = feedbackTwin(h, lambda);
+  assert(got.ok && want.ok);
+  close(got.feedback, want.feedback, n, "tiles of real GPUs");
+});
+
 gpuTest("feedbackGpu() keeps the factor in strips where one binding cannot hold it", async (gpu) => {
   const n = 150, h = hessianCase(n), lambda = 0.01 * meanDiagonal(h);
   const got = await feedbackGpu(gpu, h, lambda), want = feedbackTwin(h, lambda);
