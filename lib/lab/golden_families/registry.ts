@@ -9,6 +9,7 @@ import { HLQ_GOLDEN } from "./hlq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
+import { PTQTP_GOLDEN } from "./ptqtp.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
 import { SPQR_GOLDEN } from "./spqr.ts";
 import { SVDQUANT_GOLDEN } from "./svdquant.ts";
@@ -28,6 +29,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   TT_SVD_GOLDEN,
   BAQ_GOLDEN,
   HLQ_GOLDEN,
+  PTQTP_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
