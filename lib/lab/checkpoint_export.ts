@@ -236,7 +236,7 @@ function notesOn(
     if (bits < 4) notes.push(`${bits} bits: vLLM's kernels for compressed-tensors take 4 and 8 bits only`);
     if (actOrder) {
       notes.push(
-        "act-order with groups: compressed-tensors dropped it with 0.19; take --format gptq for newer readers",
+        "act-order with groups: compressed-tensors dropped it with 0.19 and transformers loses the map: take --format gptq-v2",
       );
     }
     return notes;
