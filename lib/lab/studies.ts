@@ -1,10 +1,12 @@
-// What notebooks 00, 01 and 02 import, through mod.ts.
+// What notebooks 00, 01, 02 and 04 import, through mod.ts.
 export * from "./concentration.ts";
 export { during } from "./during.ts";
 export * from "./grid_cost.ts";
 export * from "./grid_figures.ts";
 export * from "./grid_study.ts";
 export * from "./injection_study.ts";
+export * from "./kernel_figures.ts";
+export * from "./kernel_study.ts";
 export * from "./layer_study.ts";
 export * from "./layer_trial.ts";
 export * from "./outlier_figures.ts";

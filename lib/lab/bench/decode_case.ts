@@ -62,3 +62,13 @@ function packLinear(w: Matrix, l: LinearInfo, bits: number, k: number): PackedMa
 export function dequantized(s: StoredModel): Map<string, Matrix> {
   return new Map([...s.packed].map(([name, m]) => [name, unpacked(m)]));
 }
+
+/**
+ * What the packed runtime asks for by a tensor's name, "PREFIX.BLOCK.LINEAR": what stands before the block differs by family.
+ */
+export function layerFinder<T>(layers: ReadonlyMap<string, T>): (tensor: string) => Promise<T | null> {
+  return (tensor) => {
+    const key = [...layers.keys()].find((k) => tensor === k || tensor.endsWith(`.${k}`));
+    return Promise.resolve(key === undefined ? null : layers.get(key)!);
+  };
+}

@@ -5,7 +5,7 @@ import { openPackedRuntime, type PackedRuntime } from "../../../model/packed_run
 import type { Decoder } from "../../../model/decode.ts";
 import { timedText } from "../../../model/timed_text.ts";
 import { resolveModel } from "../../open.ts";
-import { dequantized, storedModel } from "../decode_case.ts";
+import { dequantized, layerFinder, storedModel } from "../decode_case.ts";
 import { type Contestant, interleave } from "../timing.ts";
 import { type BenchContext, type BenchRow, type BenchTask, emptyRow, shareOfLimit } from "../types.ts";
 import { NO_GPU } from "./matvec.ts";
@@ -27,7 +27,7 @@ export const decodeTask: BenchTask = {
  *   second, bytes held on the device, seconds to the first token.
  */
 export async function decodeRow(c: BenchContext, targets: readonly number[]): Promise<BenchRow> {
-  const name = "decode", tokens = c.quick ? 6 : 16;
+  const name = "decode", tokens = c.quick ? 3 : 16;
   if (!c.gpu) return emptyRow(name, c.model, NO_GPU);
   const files = await resolveModel(c.model), model = await openLanguageModel(files), open: { close(): void }[] = [];
   try {
@@ -36,14 +36,9 @@ export async function decodeRow(c: BenchContext, targets: readonly number[]): Pr
     const dense = dequantized(stored), { target } = stored;
     const capacity = PROMPT + tokens + 1, vocab = model.config.vocab, stream = rng(c.seed, "prompt");
     const prompt = Array.from({ length: PROMPT }, () => stream.int(vocab));
-    // Tensors are named "PREFIX.BLOCK.LINEAR": what stands before the block differs by family.
-    const find = <T>(map: ReadonlyMap<string, T>) => (tensor: string) => {
-      const key = [...map.keys()].find((k) => tensor === k || tensor.endsWith(`.${k}`));
-      return Promise.resolve(key === undefined ? null : map.get(key)!);
-    };
-    const ours = await openPackedRuntime(c.gpu, files, { capacity, linears: find(stored.packed) });
+    const ours = await openPackedRuntime(c.gpu, files, { capacity, linears: layerFinder(stored.packed) });
     open.push(ours);
-    const f32 = await openPackedRuntime(c.gpu, files, { capacity, linears: find(dense) });
+    const f32 = await openPackedRuntime(c.gpu, files, { capacity, linears: layerFinder(dense) });
     open.push(f32);
     const jax = await model.openDecoder({
       capacity,

@@ -15,7 +15,7 @@ export const perplexityTask: BenchTask = {
     const files = await resolveModel(c.model), model = await openLanguageModel(files);
     const open: { close(): void }[] = [files.source, model];
     try {
-      const length = Math.min(c.quick ? 32 : 128, model.config.maxPositions ?? 128), windows = c.quick ? 1 : 2;
+      const length = Math.min(c.quick ? 16 : 128, model.config.maxPositions ?? 128), windows = c.quick ? 1 : 2;
       const stream = rng(c.seed, "windows"), { vocab } = model.config;
       const ids = Int32Array.from({ length: windows * length }, () => stream.int(vocab));
       const text = { ids, windows, length }, jax = await perplexity(model, text);
