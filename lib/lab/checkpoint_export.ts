@@ -47,6 +47,13 @@ export interface ExportOptions {
  * @returns what was written, and what its readers should know.
  * @throws LabError "input" where the format cannot hold a layer (weak columns above all) or `out` is a packed folder itself;
  *   "numeric" where a scale does not fit 16 bits; "format" and "storage" as reading and writing do.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { exportCheckpoint } from "./checkpoint_export.ts";
+ * const refused = exportCheckpoint("no/such/run", { format: "gptq", out: "no/such/folder" });
+ * await assert.rejects(refused, /no\/such\/run: is no packed folder of the lab/);
+ * ```
  */
 export async function exportCheckpoint(folder: string, o: ExportOptions): Promise<ExportReport> {
   const index = await requirePacked(folder), config = await readConfig(folder), { format, out } = o;

@@ -23,7 +23,14 @@ export interface ImportReport {
  * Turns a checkpoint into a packed folder, block by block; dequantized, both give the same bits.
  *
  * @param spec SPEC of the checkpoint. @param out the packed folder to make.
+ * @returns what was written.
  * @throws LabError "input" where it is no such checkpoint or `out` is a packed folder already; else as openCheckpoint.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { importCheckpoint } from "./checkpoint_import.ts";
+ * await assert.rejects(importCheckpoint("fixture", "no/such/folder"), /fixture: is a model with plain weights/);
+ * ```
  */
 export async function importCheckpoint(
   spec: string,

@@ -32,7 +32,17 @@ const PARTS = {
  * Opens a checkpoint whose configuration says that it is quantized.
  *
  * @param raw the model as lib/io opened it; `files.source.close` closes it.
+ * @returns the model with its codes and, dequantized, its weights (out, in) in float32.
  * @throws LabError "input" for what the lab does not read, "format" where tensors are missing or do not fit each other.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openModel } from "../io/open_model.ts";
+ * import { openCheckpoint } from "./checkpoint_read.ts";
+ * const plain = await openModel("fixture"), config = { ...plain.config, quantization_config: { quant_method: "gptq", bits: 4 } };
+ * await assert.rejects(openCheckpoint({ ...plain, config }), /is called gptq, but no tensor is named …\.qweight/);
+ * plain.source.close();
+ * ```
  */
 export async function openCheckpoint(raw: ModelFiles): Promise<Checkpoint> {
   const { quantization_config: said, ...config } = raw.config;

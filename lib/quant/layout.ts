@@ -23,7 +23,16 @@ export interface LayoutShape {
   readonly symmetric: boolean;
 }
 
-/** Whether all zero points are 2^(bits − 1), what the other formats call symmetric. */
+/**
+ * Whether all zero points are 2^(bits − 1), what the other formats call symmetric.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isSymmetric } from "./layout.ts";
+ * assert.deepEqual([7, 8].map((z) => isSymmetric({ bits: 4, zero: Float32Array.of(8, z) })), [false, true]);
+ * ```
+ */
 export function isSymmetric(layer: Pick<QuantizedLayer, "bits" | "zero">): boolean {
   const half = 2 ** (layer.bits - 1);
   return layer.zero.every((z) => z === half);
@@ -71,6 +80,14 @@ export function checkForeign(layer: QuantizedLayer): void {
  * @returns the layer; its groupOf is null where the map says only what the order of the columns says.
  * @throws LabError "format" where zero points break the promise of symmetry or the map of groups is no partition into
  *   groups of that size; "numeric" where a scale is not finite.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { foreignLayer } from "./layout.ts";
+ * const s = { name: "fc", rows: 1, cols: 2, bits: 4, groupSize: 1, symmetric: true };
+ * const parts = { codes: Uint8Array.of(1, 2), scale: Float32Array.of(1, 1), zero: Float32Array.of(8, 7) };
+ * assert.throws(() => foreignLayer(s, "gptq", { ...parts, groupOf: null }, 16), /a zero point is 7, not 8/);
+ * ```
  */
 export function foreignLayer(
   s: LayoutShape,
