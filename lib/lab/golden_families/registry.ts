@@ -10,6 +10,7 @@ import { HQQ_GOLDEN } from "./hqq.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 import { PTQTP_GOLDEN } from "./ptqtp.ts";
+import { SLIM_LLM_GOLDEN } from "./slim_llm.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
 import { SPQR_GOLDEN } from "./spqr.ts";
 import { SVDQUANT_GOLDEN } from "./svdquant.ts";
@@ -30,6 +31,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   BAQ_GOLDEN,
   HLQ_GOLDEN,
   PTQTP_GOLDEN,
+  SLIM_LLM_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
