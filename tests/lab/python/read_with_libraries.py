@@ -2,8 +2,8 @@
 
 These need PyTorch and are no part of the kit: name a Python that has some of them in OWQ_REFERENCE_PYTHON, and the test runs
 it. For each [folder, plain] of the JSON list in the first argument every reader that is installed and knows the format
-dequantizes every linear, in float32, and must give the tensor of `plain` bit by bit; compressed-tensors must also write our
-tensors byte by byte when it compresses those weights itself. Prints {reader: [folders read, linears, refusals]}.
+dequantizes every linear, in float32, and must give the tensor of `plain` bit by bit; compressed-tensors and GPTQModel
+must also write our tensors byte by byte when they pack those weights themselves. Prints {reader: [folders read, linears, refusals]}.
 """
 
 import importlib.util
@@ -80,7 +80,33 @@ def gptqmodel_reader(config, tensors):
         if config["checkpoint_format"] == "gptq":
             convert_gptq_v1_to_v2_format_module(module, bits=config["bits"], pack_dtype=torch.int32)
         out[name] = PackableQuantLinear.dequantize_weight(module).T.contiguous()
+        packed_by_gptqmodel(module, out[name], t, config)
     return out
+
+
+def packed_by_gptqmodel(module, weight, t, config):
+    """Its packer, given the weights and their grid, must write our words."""
+    from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module
+
+    zeros = torch.zeros_like(module.scales)
+    for column in range(zeros.shape[1]):  # out of the v2 words, bit by bit
+        for bit in range(config["bits"]):
+            at = column * config["bits"] + bit
+            zeros[:, column] += ((module.qzeros[:, at // 32] >> (at % 32)) & 1) << bit
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.weight.data = weight.clone()
+    module.pack_original(linear, module.scales.T.contiguous(), zeros.T.contiguous(), module.g_idx)
+    if config["checkpoint_format"] == "gptq":
+        convert_gptq_v2_to_v1_format_module(module, config_of(config))
+    for part in ("qweight", "qzeros", "scales", "g_idx"):
+        ours, theirs = t[part], getattr(module, part)
+        assert theirs.dtype == ours.dtype and torch.equal(theirs, ours), f"GPTQModel packs {part} otherwise"
+
+
+def config_of(config):
+    from gptqmodel.quantization import QuantizeConfig
+
+    return QuantizeConfig(bits=config["bits"])
 
 
 def autogptq_reader(config, tensors):
