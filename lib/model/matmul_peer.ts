@@ -1,7 +1,8 @@
-// jax-js's matrix product as a peer of our kernels: the same matrices, its own clock. Plain arrays come in and go out.
+// jax-js's products as peers of our kernels: the same matrices, its own clock. Plain arrays come in and go out.
 import { blockUntilReady, init, jit, numpy as np } from "@jax-js/jax";
 import { LabError } from "../io/errors.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
+import { GramSum } from "./gram.ts";
 
 /** One product, y = x·Wᵀ, whose time can be taken. */
 export interface MatmulPeer {
@@ -66,6 +67,45 @@ export async function openMatmulPeer(x: Matrix, w: Matrix, backend: "webgpu" | "
     close() {
       for (const array of [a, outIn, inOut]) array.dispose();
       for (const l of layouts) l.product.dispose();
+    },
+  };
+}
+
+/**
+ * The sum that calibration takes, Σ XᵀX on jax-js's WebAssembly (gram.ts), under the clock.
+ *
+ * @param x X (tokens, in). @returns `run` adds it to a running sum and gives the seconds; `result` is XᵀX (in, in).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGramPeer } from "./matmul_peer.ts";
+ * const peer = await openGramPeer({ data: Float32Array.of(1, 2, 3, 4), rows: 2, cols: 2 });
+ * assert.ok(await peer.run() > 0);
+ * assert.deepEqual([...(await peer.result()).data], [10, 14, 14, 20]);
+ * peer.close();
+ * ```
+ */
+export async function openGramPeer(
+  x: Matrix,
+): Promise<{ run(): Promise<number>; result(): Promise<Matrix>; close(): void }> {
+  await init("wasm");
+  const a = np.array(x.data, { shape: [x.rows, x.cols], device: "wasm" }), sum = new GramSum(x.cols);
+  await blockUntilReady(a);
+  return {
+    async run() {
+      const begun = performance.now();
+      sum.add(a.ref);
+      await sum.settle();
+      return (performance.now() - begun) / 1000;
+    },
+    async result() {
+      const once = new GramSum(x.cols);
+      once.add(a.ref);
+      return await once.close(1, "gram");
+    },
+    close() {
+      sum.dispose();
+      a.dispose();
     },
   };
 }

@@ -2,6 +2,7 @@
 import { decodeTask } from "./rows/decode.ts";
 import { dequantizeTask } from "./rows/dequantize.ts";
 import { dispatchTask } from "./rows/dispatch.ts";
+import { gramTask } from "./rows/gram.ts";
 import { matmulTask, packedMatmulTask } from "./rows/matmul.ts";
 import { matvecTask, weakTask } from "./rows/matvec.ts";
 import { optqTask } from "./rows/optq.ts";
@@ -18,6 +19,7 @@ export const BENCH_TASKS: readonly BenchTask[] = [
   packedMatmulTask,
   searchTask,
   optqTask,
+  gramTask,
   decodeTask,
   perplexityTask,
   dequantizeTask,
