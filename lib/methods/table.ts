@@ -3,14 +3,16 @@ import { LabError } from "../io/errors.ts";
 import { ADADIM } from "./adadim.ts";
 import { AWQ } from "./awq.ts";
 import { COMPACTIFAI } from "./compactifai.ts";
+import { FINEQUANT } from "./finequant.ts";
 import { HQQ } from "./hqq.ts";
 import { LLM_INT8 } from "./llm_int8.ts";
+import { LORC, LQER } from "./lorc.ts";
 import type { Method } from "./method.ts";
 import { FP4, NF4 } from "./nf4.ts";
 import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
 import { RTN } from "./rtn.ts";
-import { SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
+import { CROSSQUANT, SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
 import { SPQR } from "./spqr.ts";
 import { SVDQUANT } from "./svdquant.ts";
 
@@ -22,11 +24,15 @@ const ROWS: readonly Method[] = [
   NF4,
   FP4,
   LLM_INT8,
+  FINEQUANT,
   AWQ,
   SMOOTHQUANT,
   SMOOTHQUANT_PLUS,
+  CROSSQUANT,
   SPQR,
   ADADIM,
+  LORC,
+  LQER,
   SVDQUANT,
   COMPACTIFAI,
 ];
