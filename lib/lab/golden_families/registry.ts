@@ -9,6 +9,7 @@ import { HLQ_GOLDEN } from "./hlq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
+import { PTQ161_GOLDEN } from "./ptq161.ts";
 import { PTQTP_GOLDEN } from "./ptqtp.ts";
 import { SLIM_LLM_GOLDEN } from "./slim_llm.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
@@ -32,6 +33,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   HLQ_GOLDEN,
   PTQTP_GOLDEN,
   SLIM_LLM_GOLDEN,
+  PTQ161_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
