@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { openKernels } from "../../lib/kernels/kernels.ts";
+import type { Options } from "../../lib/methods/method.ts";
 import { errorFactors, LORC, LQER } from "../../lib/methods/lorc.ts";
 import { dequantize } from "../../lib/quant/dequantize.ts";
 import { objective } from "../../lib/quant/hessian.ts";
@@ -8,9 +9,9 @@ import { assertRelative } from "../assert.ts";
 import { randomMatrix, randomProblem } from "../quant/problems.ts";
 
 const context = { kernels: await openKernels("cpu") }, p = randomProblem(48, 64, { outliers: [3, 40] });
-const o = { ...LORC.defaults, groupSize: 32, factorBits: 16 };
+const o: Options = { ...LORC.defaults, groupSize: 32, factorBits: 16 };
 
-async function errors(method: typeof LORC, options: typeof o) {
+async function errors(method: typeof LORC, options: Options) {
   const w = dequantize(await method.quantizeLayer(p, options, 3, 0, context));
   const d = { ...w, data: w.data.map((v, i) => v - p.weight.data[i]) };
   return { weight: d.data.reduce((s, v) => s + v * v, 0), output: objective(d, p.hessian!) };
