@@ -1,6 +1,7 @@
 // Linears on the device, packed or dense, behind one interface.
 import type { Gpu } from "../gpu/device.ts";
 import type { Matrix } from "../io/tensor.ts";
+import { openDenseLane, openPackedLane } from "./matvec_lane.ts";
 import { openPlainLinear } from "./matvec_plain.ts";
 import type { PackedMatrix } from "./packed_matrix.ts";
 
@@ -49,8 +50,10 @@ export type Variant = "auto" | "lane" | "split";
 export function openPackedLinear(
   gpu: Gpu,
   m: PackedMatrix,
-  _o: { readonly variant?: Variant; readonly weakBits?: 16 | 32 } = {},
+  o: { readonly variant?: Variant; readonly weakBits?: 16 | 32 } = {},
 ): Promise<DeviceLinear> {
+  const weakBits = o.weakBits ?? (m.weak.every((w) => Math.f16round(w) === w) ? 16 : 32);
+  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) return openPackedLane(gpu, m, { weakBits });
   return openPlainLinear(gpu, m);
 }
 
@@ -76,8 +79,9 @@ export function openPackedLinear(
 export function openDenseLinear(
   gpu: Gpu,
   w: Matrix,
-  _o: { readonly variant?: Variant; readonly dtype?: "f32" | "f16" } = {},
+  o: { readonly variant?: Variant; readonly dtype?: "f32" | "f16" } = {},
 ): Promise<DeviceLinear> {
+  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) return openDenseLane(gpu, w, o.dtype ?? "f32");
   const { rows, cols } = w;
   return openPlainLinear(gpu, {
     rows,
