@@ -1,6 +1,6 @@
 // Hierarchical linear quantization: bit planes whose scales are free, so that 2^b levels lie where b + 1 numbers put them.
 import { type Floats, type Matrix, matrix } from "../io/tensor.ts";
-import { pseudoInverse } from "./eigen.ts";
+import { pseudoInverse } from "./pseudo_inverse.ts";
 import { diagonal } from "./hessian.ts";
 import { fromColumns, inverseFactor, obsSweep } from "./obs_sweep.ts";
 import { permuteColumns } from "./optq.ts";

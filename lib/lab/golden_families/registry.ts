@@ -3,6 +3,7 @@ import type { GoldenFamily } from "../golden_check.ts";
 import { ADADIM_GOLDEN } from "./adadim.ts";
 import { AWQ_GOLDEN } from "./awq.ts";
 import { BAQ_GOLDEN } from "./baq.ts";
+import { BITSTACK_GOLDEN } from "./bitstack.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HLQ_GOLDEN } from "./hlq.ts";
@@ -34,6 +35,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   PTQTP_GOLDEN,
   SLIM_LLM_GOLDEN,
   PTQ161_GOLDEN,
+  BITSTACK_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
