@@ -1,7 +1,7 @@
 // y = x·Wᵀ for many vectors, W dense in f32 or f16 (lib/kernels/matmul.ts).
 //
-// `wide` is for drivers that run shaders on a CPU: there a load costs as much as seventy products and a barrier more, so a
-// lane takes 16 vectors times 16 rows by itself. `tiled` is for GPUs: 64 vectors times 64 rows a workgroup, staged in shared
+// `wide` is for drivers that run shaders on a CPU: there a barrier is dear and a load costs as much as twenty products, so a
+// lane takes 16 vectors times 8 rows by itself. `tiled` is for GPUs: 64 vectors times 64 rows a workgroup, staged in shared
 // memory. Both read four columns at a time; W lies as the strides say, rows padded by zeros to whole quads.
 
 struct Params {
@@ -13,6 +13,7 @@ struct Params {
   y_rows: u32, // rows of all parts: the stride of y
   y_first: u32, // where this part's rows begin in y
   cols: u32,
+  v_first: u32, // where these vectors begin in x and y
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -52,106 +53,13 @@ fn h_tile(at: vec4u) -> array<vec4u, 4> {
 fn put(v: u32, r: u32, s: mat4x4f) {
   for (var k = 0u; k < 4; k++) {
     if (r + k >= p.rows) { return; }
-    let at = v * p.y_rows + p.y_first + r + k;
+    let at = (p.v_first + v) * p.y_rows + p.y_first + r + k;
     let column = s[k];
     if (v < p.vectors) { y[at] = column.x; }
     if (v + 1 < p.vectors) { y[at + p.y_rows] = column.y; }
     if (v + 2 < p.vectors) { y[at + 2 * p.y_rows] = column.z; }
     if (v + 3 < p.vectors) { y[at + 3 * p.y_rows] = column.w; }
   }
-}
-
-// A lane takes 16 vectors times 16 rows.
-@compute @workgroup_size(8)
-fn wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = (group.x + group.y * groups.x) * 8 + local;
-  let tiles = (p.rows + 15) / 16;
-  let r = lane % tiles * 16;
-  let v = lane / tiles * 16;
-  if (v >= p.vectors) { return; }
-  let a0 = at_x(v);
-  let a1 = at_x(v + 4);
-  let a2 = at_x(v + 8);
-  let a3 = at_x(v + 12);
-  let b0 = at_w(r);
-  let b1 = at_w(r + 4);
-  let b2 = at_w(r + 8);
-  let b3 = at_w(r + 12);
-  var s00: mat4x4f; var s01: mat4x4f; var s02: mat4x4f; var s03: mat4x4f;
-  var s10: mat4x4f; var s11: mat4x4f; var s12: mat4x4f; var s13: mat4x4f;
-  var s20: mat4x4f; var s21: mat4x4f; var s22: mat4x4f; var s23: mat4x4f;
-  var s30: mat4x4f; var s31: mat4x4f; var s32: mat4x4f; var s33: mat4x4f;
-  for (var k = 0u; k < p.quads; k++) {
-    let at = k * p.quad_stride;
-    let x0 = x_tile(a0 + k); let x1 = x_tile(a1 + k); let x2 = x_tile(a2 + k); let x3 = x_tile(a3 + k);
-    let w0 = w_tile(b0 + at);
-    s00 += x0 * w0; s10 += x1 * w0; s20 += x2 * w0; s30 += x3 * w0;
-    let w1 = w_tile(b1 + at);
-    s01 += x0 * w1; s11 += x1 * w1; s21 += x2 * w1; s31 += x3 * w1;
-    let w2 = w_tile(b2 + at);
-    s02 += x0 * w2; s12 += x1 * w2; s22 += x2 * w2; s32 += x3 * w2;
-    let w3 = w_tile(b3 + at);
-    s03 += x0 * w3; s13 += x1 * w3; s23 += x2 * w3; s33 += x3 * w3;
-  }
-  put(v + 0, r + 0, s00); put(v + 0, r + 4, s01); put(v + 0, r + 8, s02); put(v + 0, r + 12, s03);
-  put(v + 4, r + 0, s10); put(v + 4, r + 4, s11); put(v + 4, r + 8, s12); put(v + 4, r + 12, s13);
-  put(v + 8, r + 0, s20); put(v + 8, r + 4, s21); put(v + 8, r + 8, s22); put(v + 8, r + 12, s23);
-  put(v + 12, r + 0, s30); put(v + 12, r + 4, s31); put(v + 12, r + 8, s32); put(v + 12, r + 12, s33);
-}
-
-@compute @workgroup_size(8)
-fn wide_half(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = (group.x + group.y * groups.x) * 8 + local;
-  let tiles = (p.rows + 15) / 16;
-  let r = lane % tiles * 16;
-  let v = lane / tiles * 16;
-  if (v >= p.vectors) { return; }
-  let a0 = at_x(v);
-  let a1 = at_x(v + 4);
-  let a2 = at_x(v + 8);
-  let a3 = at_x(v + 12);
-  let b0 = at_w(r);
-  let b1 = at_w(r + 4);
-  let b2 = at_w(r + 8);
-  let b3 = at_w(r + 12);
-  var s00: mat4x4f; var s01: mat4x4f; var s02: mat4x4f; var s03: mat4x4f;
-  var s10: mat4x4f; var s11: mat4x4f; var s12: mat4x4f; var s13: mat4x4f;
-  var s20: mat4x4f; var s21: mat4x4f; var s22: mat4x4f; var s23: mat4x4f;
-  var s30: mat4x4f; var s31: mat4x4f; var s32: mat4x4f; var s33: mat4x4f;
-  for (var k = 0u; k < p.quads; k += 2) {
-    let at = k / 2 * p.quad_stride;
-    let more = k + 1 < p.quads; // the last quad may stand alone; what lies beside it must not come in as NaN · 0
-    let x0 = x_tile(a0 + k); let x1 = x_tile(a1 + k); let x2 = x_tile(a2 + k); let x3 = x_tile(a3 + k);
-    var u: mat4x4f;
-    u = x_tile(a0 + k + 1); let u0 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
-    u = x_tile(a1 + k + 1); let u1 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
-    u = x_tile(a2 + k + 1); let u2 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
-    u = x_tile(a3 + k + 1); let u3 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
-    let h0 = h_tile(b0 + at);
-    let w0 = mat4x4f(low(h0[0]), low(h0[1]), low(h0[2]), low(h0[3]));
-    s00 += x0 * w0; s10 += x1 * w0; s20 += x2 * w0; s30 += x3 * w0;
-    let n0 = mat4x4f(high(h0[0]), high(h0[1]), high(h0[2]), high(h0[3]));
-    s00 += u0 * n0; s10 += u1 * n0; s20 += u2 * n0; s30 += u3 * n0;
-    let h1 = h_tile(b1 + at);
-    let w1 = mat4x4f(low(h1[0]), low(h1[1]), low(h1[2]), low(h1[3]));
-    s01 += x0 * w1; s11 += x1 * w1; s21 += x2 * w1; s31 += x3 * w1;
-    let n1 = mat4x4f(high(h1[0]), high(h1[1]), high(h1[2]), high(h1[3]));
-    s01 += u0 * n1; s11 += u1 * n1; s21 += u2 * n1; s31 += u3 * n1;
-    let h2 = h_tile(b2 + at);
-    let w2 = mat4x4f(low(h2[0]), low(h2[1]), low(h2[2]), low(h2[3]));
-    s02 += x0 * w2; s12 += x1 * w2; s22 += x2 * w2; s32 += x3 * w2;
-    let n2 = mat4x4f(high(h2[0]), high(h2[1]), high(h2[2]), high(h2[3]));
-    s02 += u0 * n2; s12 += u1 * n2; s22 += u2 * n2; s32 += u3 * n2;
-    let h3 = h_tile(b3 + at);
-    let w3 = mat4x4f(low(h3[0]), low(h3[1]), low(h3[2]), low(h3[3]));
-    s03 += x0 * w3; s13 += x1 * w3; s23 += x2 * w3; s33 += x3 * w3;
-    let n3 = mat4x4f(high(h3[0]), high(h3[1]), high(h3[2]), high(h3[3]));
-    s03 += u0 * n3; s13 += u1 * n3; s23 += u2 * n3; s33 += u3 * n3;
-  }
-  put(v + 0, r + 0, s00); put(v + 0, r + 4, s01); put(v + 0, r + 8, s02); put(v + 0, r + 12, s03);
-  put(v + 4, r + 0, s10); put(v + 4, r + 4, s11); put(v + 4, r + 8, s12); put(v + 4, r + 12, s13);
-  put(v + 8, r + 0, s20); put(v + 8, r + 4, s21); put(v + 8, r + 8, s22); put(v + 8, r + 12, s23);
-  put(v + 12, r + 0, s30); put(v + 12, r + 4, s31); put(v + 12, r + 8, s32); put(v + 12, r + 12, s33);
 }
 
 // A workgroup takes 64 vectors times 64 rows, 16 columns a round; a lane brings 4 × 4 of each and takes 8 × 8 products.
@@ -242,17 +150,138 @@ fn tiled_half(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 @group(0) @binding(1) var<storage, read> loose: array<f32>; // (vectors, cols)
 @group(0) @binding(3) var<storage, read_write> padded: array<vec4f>; // (vectors, quads)
 
-// Rows of x whose length is no multiple of four, each brought to whole quads.
-@compute @workgroup_size(64)
-fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = (group.x + group.y * groups.x) * 64 + local;
-  let v = lane / p.quads;
-  if (v >= p.vectors) { return; }
-  let c = lane % p.quads * 4;
+// A quad of a vector, zeros behind its last column.
+fn loose_quad(v: u32, k: u32) -> vec4f {
+  let c = 4 * k;
   let at = v * p.cols + c;
   var quad = vec4f(loose[at], 0, 0, 0);
   if (c + 1 < p.cols) { quad.y = loose[at + 1]; }
   if (c + 2 < p.cols) { quad.z = loose[at + 2]; }
   if (c + 3 < p.cols) { quad.w = loose[at + 3]; }
-  padded[lane] = quad;
+  return quad;
+}
+
+// Rows of x whose length is no multiple of four, each brought to whole quads.
+@compute @workgroup_size(64)
+fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 64 + local;
+  let v = lane / p.quads;
+  if (v < p.vectors) { padded[lane] = loose_quad(v, lane % p.quads); }
+}
+
+// The wide form. A texel of a storage texture costs a software driver a quarter of what four floats of a buffer do.
+@group(0) @binding(1) var x_texture: texture_storage_2d<rgba32float, read>; // (vectors, quads), in rows of 1024 texels
+@group(0) @binding(2) var w_texture: texture_storage_2d<rgba32float, read>; // (rows, quads), likewise
+@group(0) @binding(2) var h_texture: texture_storage_2d<rgba32uint, read>; // (rows, pairs of quads)
+
+fn place(n: u32) -> vec2u {
+  return vec2u(n & 1023, n >> 10);
+}
+
+fn x_texels(at: vec4u) -> mat4x4f {
+  return transpose(mat4x4f(
+    textureLoad(x_texture, place(at.x)), textureLoad(x_texture, place(at.y)),
+    textureLoad(x_texture, place(at.z)), textureLoad(x_texture, place(at.w))));
+}
+
+fn w_texels(at: vec4u) -> mat4x4f {
+  return mat4x4f(
+    textureLoad(w_texture, place(at.x)), textureLoad(w_texture, place(at.y)),
+    textureLoad(w_texture, place(at.z)), textureLoad(w_texture, place(at.w)));
+}
+
+fn h_texels(at: vec4u) -> array<vec4u, 4> {
+  return array<vec4u, 4>(
+    textureLoad(h_texture, place(at.x)), textureLoad(h_texture, place(at.y)),
+    textureLoad(h_texture, place(at.z)), textureLoad(h_texture, place(at.w)));
+}
+
+// A lane takes 16 vectors times 8 rows; 16 rows are no faster and take three times as long to compile.
+@compute @workgroup_size(8)
+fn wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 8 + local;
+  let tiles = (p.rows + 7) / 8;
+  let r = lane % tiles * 8;
+  let v = lane / tiles * 16;
+  if (v >= p.vectors) { return; }
+  let a0 = at_x(v);
+  let a1 = at_x(v + 4);
+  let a2 = at_x(v + 8);
+  let a3 = at_x(v + 12);
+  let b0 = at_w(r);
+  let b1 = at_w(r + 4);
+  var s00: mat4x4f; var s01: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f;
+  var s20: mat4x4f; var s21: mat4x4f;
+  var s30: mat4x4f; var s31: mat4x4f;
+  for (var k = 0u; k < p.quads; k++) {
+    let x0 = x_texels(a0 + k); let x1 = x_texels(a1 + k); let x2 = x_texels(a2 + k); let x3 = x_texels(a3 + k);
+    let w0 = w_texels(b0 + k); let w1 = w_texels(b1 + k);
+    s00 += x0 * w0; s10 += x1 * w0; s20 += x2 * w0; s30 += x3 * w0;
+    s01 += x0 * w1; s11 += x1 * w1; s21 += x2 * w1; s31 += x3 * w1;
+  }
+  put(v + 0, r + 0, s00); put(v + 0, r + 4, s01);
+  put(v + 4, r + 0, s10); put(v + 4, r + 4, s11);
+  put(v + 8, r + 0, s20); put(v + 8, r + 4, s21);
+  put(v + 12, r + 0, s30); put(v + 12, r + 4, s31);
+}
+
+@compute @workgroup_size(8)
+fn wide_half(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 8 + local;
+  let tiles = (p.rows + 7) / 8;
+  let r = lane % tiles * 8;
+  let v = lane / tiles * 16;
+  if (v >= p.vectors) { return; }
+  let a0 = at_x(v);
+  let a1 = at_x(v + 4);
+  let a2 = at_x(v + 8);
+  let a3 = at_x(v + 12);
+  let b0 = at_w(r);
+  let b1 = at_w(r + 4);
+  var s00: mat4x4f; var s01: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f;
+  var s20: mat4x4f; var s21: mat4x4f;
+  var s30: mat4x4f; var s31: mat4x4f;
+  for (var k = 0u; k < p.quads; k += 2) {
+    let more = k + 1 < p.quads; // the last quad may stand alone; what lies beside it must not come in as NaN · 0
+    let x0 = x_texels(a0 + k); let x1 = x_texels(a1 + k); let x2 = x_texels(a2 + k); let x3 = x_texels(a3 + k);
+    var u: mat4x4f;
+    u = x_texels(a0 + k + 1); let u0 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
+    u = x_texels(a1 + k + 1); let u1 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
+    u = x_texels(a2 + k + 1); let u2 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
+    u = x_texels(a3 + k + 1); let u3 = mat4x4f(select(ZERO, u[0], more), select(ZERO, u[1], more), select(ZERO, u[2], more), select(ZERO, u[3], more));
+    let h0 = h_texels(b0 + k / 2);
+    let w0 = mat4x4f(low(h0[0]), low(h0[1]), low(h0[2]), low(h0[3]));
+    s00 += x0 * w0; s10 += x1 * w0; s20 += x2 * w0; s30 += x3 * w0;
+    let n0 = mat4x4f(high(h0[0]), high(h0[1]), high(h0[2]), high(h0[3]));
+    s00 += u0 * n0; s10 += u1 * n0; s20 += u2 * n0; s30 += u3 * n0;
+    let h1 = h_texels(b1 + k / 2);
+    let w1 = mat4x4f(low(h1[0]), low(h1[1]), low(h1[2]), low(h1[3]));
+    s01 += x0 * w1; s11 += x1 * w1; s21 += x2 * w1; s31 += x3 * w1;
+    let n1 = mat4x4f(high(h1[0]), high(h1[1]), high(h1[2]), high(h1[3]));
+    s01 += u0 * n1; s11 += u1 * n1; s21 += u2 * n1; s31 += u3 * n1;
+  }
+  put(v + 0, r + 0, s00); put(v + 0, r + 4, s01);
+  put(v + 4, r + 0, s10); put(v + 4, r + 4, s11);
+  put(v + 8, r + 0, s20); put(v + 8, r + 4, s21);
+  put(v + 12, r + 0, s30); put(v + 12, r + 4, s31);
+}
+
+@group(0) @binding(3) var x_out: texture_storage_2d<rgba32float, write>;
+
+// Vectors from v_first on, into x_texture.
+@compute @workgroup_size(64)
+fn x_to_texels(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 64 + local;
+  let v = lane / p.quads;
+  if (v < p.vectors) { textureStore(x_out, place(lane), loose_quad(p.v_first + v, lane % p.quads)); }
+}
+
+// Rows that lie in a buffer, into w_texture.
+@compute @workgroup_size(64)
+fn w_to_texels(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 64 + local;
+  let r = lane / p.quads;
+  if (r < p.rows) { textureStore(x_out, place(lane), weights[r * p.row_stride + lane % p.quads * p.quad_stride]); }
 }

@@ -17,6 +17,7 @@ export interface Gpu {
   readonly pipelines: Map<string, Promise<GPUComputePipeline>>;
   /** Scratch memory by name (lib/gpu/shared.ts); it lasts as long as the device. */
   readonly shared: Map<string, GPUBuffer>;
+  readonly sharedTextures: Map<string, GPUTexture>;
   /** How fast it has been, and what is under way (lib/gpu/dispatch.ts). */
   readonly pace: { operationsPerMs: number; pendingMs: number; since: number };
   /** Whether the device itself has the feature; what an adapter promises is not enough. */
@@ -134,6 +135,7 @@ function wrap(device: GPUDevice, info: GPUAdapterInfo, o: { dirty?: boolean; max
     maxBytes: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize, o.maxBytes ?? Infinity),
     pipelines: new Map(),
     shared: new Map(),
+    sharedTextures: new Map(),
     pace: { operationsPerMs: 2e5, pendingMs: 0, since: 0 }, // a slow start: 0.2 GFLOP/s
     has: (feature) => device.features.has(feature),
     check,

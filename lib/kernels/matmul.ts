@@ -3,7 +3,7 @@ import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { gridOf } from "../gpu/dispatch.ts";
-import { sharedScratch } from "../gpu/shared.ts";
+import { maxTexels, sharedScratch, sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import type { DeviceLinear } from "./linear.ts";
 
@@ -11,7 +11,7 @@ import type { DeviceLinear } from "./linear.ts";
 export type MatmulVariant = "auto" | "wide" | "tiled";
 
 /** Vectors and rows that a lane (wide) or a workgroup (tiled) takes, and lanes of a workgroup. */
-const SHAPES = { wide: { side: 16, lanes: 8 }, tiled: { side: 64, lanes: 1 } } as const;
+const SHAPES = { wide: { vectors: 16, rows: 8, lanes: 8 }, tiled: { vectors: 64, rows: 64, lanes: 1 } } as const;
 
 /**
  * y = x·Wᵀ in double: the specification of wgsl/matmul.wgsl.
@@ -46,30 +46,39 @@ export function multiplyDense(
 }
 
 /** Some rows of W on the device, and how they lie there. */
-export interface WeightPart {
-  readonly buffer: GPUBuffer;
-  /** The first of these rows in y. */
-  readonly first: number;
-  readonly rows: number;
-  /**
-   * From row to row and from quad to quad of columns: in quads (f32) or pairs of quads (f16: four words, of which the
-   * lower halves come first). What lies beyond the last column up to the whole quad, or pair, is zero.
-   */
-  readonly rowStride: number;
-  readonly quadStride: number;
-}
+export type WeightPart =
+  & {
+    /** The first of these rows in y. */
+    readonly first: number;
+    readonly rows: number;
+    /**
+     * From row to row and from quad to quad of columns: in quads (f32) or pairs of quads (f16: four words, of which the
+     * lower halves come first). What lies beyond the last column up to the whole quad, or pair, is zero.
+     */
+    readonly rowStride: number;
+    readonly quadStride: number;
+  }
+  & ({ readonly buffer: GPUBuffer } | {
+    /** "wide" only, quadStride 1: a storage texture in rows of 1024 texels, read as one row. Buffers are copied into one. */
+    readonly texels: GPUTexture;
+  });
+
+/** Vectors as `record` takes them: a buffer of whole quads, or storage textures that hold some vectors each. */
+export type Vectors =
+  | GPUBuffer
+  | readonly {
+    readonly texels: GPUTexture;
+    readonly first: number;
+    readonly count: number;
+  }[];
 
 /** A product that can be added to a compute pass. */
 export interface BoundMatmul {
   readonly variant: "wide" | "tiled";
-  /**
-   * Adds y = x·Wᵀ for the rows of one part.
-   *
-   * @param x (vectors, cols) f32. @param y (vectors, rows of all parts) f32. Both row-major storage buffers.
-   */
-  record(pass: GPUComputePassEncoder, x: GPUBuffer, y: GPUBuffer, vectors: number, part: WeightPart): void;
-  /** x (vectors, cols) with whole quads, as `record` takes it: itself, or a copy that is added to the pass. */
-  quads(pass: GPUComputePassEncoder, x: GPUBuffer, vectors: number): GPUBuffer;
+  /** x (vectors, cols) f32, row-major, in the form that `record` takes; a copy, where there is one, is added to the pass. */
+  quads(pass: GPUComputePassEncoder, x: GPUBuffer, vectors: number): Vectors;
+  /** Adds y = x·Wᵀ for the rows of one part. @param y (vectors, rows of all parts) f32, row-major, a storage buffer. */
+  record(pass: GPUComputePassEncoder, x: Vectors, y: GPUBuffer, vectors: number, part: WeightPart): void;
 }
 
 /**
@@ -98,18 +107,22 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
   readonly dtype: "f32" | "f16";
   readonly variant?: MatmulVariant;
 }): Promise<BoundMatmul> {
-  const { device } = gpu, { rows, cols } = o, quads = Math.ceil(cols / 4);
-  const variant = chosen(gpu, o.variant), { side, lanes } = SHAPES[variant];
-  const entry = o.dtype === "f16" ? `${variant}_half` : variant, file = "matmul.wgsl";
-  const multiply = await loadKernel(gpu, { file, entry });
-  const pad = cols % 4 === 0 ? null : await loadKernel(gpu, { file, entry: "pad" });
+  const { device } = gpu, { rows, cols } = o, quads = Math.ceil(cols / 4), file = "matmul.wgsl";
+  const variant = chosen(gpu, o.variant), wide = variant === "wide", shape = SHAPES[variant];
+  const multiply = await loadKernel(gpu, { file, entry: o.dtype === "f16" ? `${variant}_half` : variant });
+  const prepare = wide || cols % 4 > 0 ? await loadKernel(gpu, { file, entry: wide ? "x_to_texels" : "pad" }) : null;
+  const copy = wide ? await loadKernel(gpu, { file, entry: "w_to_texels" }) : null;
   const uniforms = new Map<string, GPUBuffer>();
-  const uniformOf = (vectors: number, part: Omit<WeightPart, "buffer">) => {
-    const words = [vectors, part.rows, quads, part.rowStride, part.quadStride, rows, part.first, cols];
+  const uniformOf = (
+    vectors: number,
+    vFirst: number,
+    part: Pick<WeightPart, "first" | "rows" | "rowStride" | "quadStride">,
+  ) => {
+    const words = [vectors, part.rows, quads, part.rowStride, part.quadStride, rows, part.first, cols, vFirst];
     const key = words.join(" ");
     let uniform = uniforms.get(key);
     if (!uniform) {
-      uniform = buffers.uniform(8);
+      uniform = buffers.uniform(12);
       device.queue.writeBuffer(uniform, 0, Uint32Array.from(words));
       uniforms.set(key, uniform);
     }
@@ -118,27 +131,62 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
   const step = (
     pass: GPUComputePassEncoder,
     pipeline: GPUComputePipeline,
-    all: readonly [number, GPUBuffer][],
+    bound: Readonly<Record<number, GPUBuffer | GPUTexture>>,
     groups: number,
   ) => {
-    const entries = all.map(([binding, buffer]) => ({ binding, resource: { buffer } }));
+    const entries = Object.entries(bound).map(([binding, r]) => ({
+      binding: Number(binding),
+      resource: r instanceof GPUTexture ? r.createView() : { buffer: r },
+    }));
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
     pass.dispatchWorkgroups(...gridOf(groups, device.limits.maxComputeWorkgroupsPerDimension));
   };
+  const product = (
+    pass: GPUComputePassEncoder,
+    x: GPUBuffer | GPUTexture,
+    w: GPUBuffer | GPUTexture,
+    y: GPUBuffer,
+    uniform: GPUBuffer,
+    tiles: number,
+  ) => step(pass, multiply, { 0: uniform, 1: x, 2: w, 3: y }, Math.ceil(tiles / shape.lanes));
+  const tilesOf = (vectors: number, part: WeightPart) =>
+    Math.ceil(vectors / shape.vectors) * Math.ceil(part.rows / shape.rows);
+  const none = { first: 0, rows: 0, rowStride: 0, quadStride: 0 };
   return {
     variant,
     quads(pass, x, vectors) {
-      if (!pad) return x;
-      const padded = sharedScratch(gpu, "vectors in whole quads", vectors * quads * 16);
-      const uniform = uniformOf(vectors, { first: 0, rows: 0, rowStride: 0, quadStride: 0 });
-      step(pass, pad, [[0, uniform], [1, x], [3, padded]], Math.ceil(vectors * quads / 64));
-      return padded;
+      if (!prepare) return x;
+      if (!wide) {
+        const padded = sharedScratch(gpu, "vectors in whole quads", vectors * quads * 16);
+        step(pass, prepare, { 0: uniformOf(vectors, 0, none), 1: x, 3: padded }, Math.ceil(vectors * quads / 64));
+        return padded;
+      }
+      const atOnce = Math.max(1, Math.floor(maxTexels(gpu) / quads)), chunks = [];
+      for (let first = 0; first < vectors; first += atOnce) {
+        const count = Math.min(atOnce, vectors - first);
+        const texels = sharedTexels(gpu, `vectors, chunk ${chunks.length}`, count * quads);
+        step(pass, prepare, { 0: uniformOf(count, first, none), 1: x, 3: texels }, Math.ceil(count * quads / 64));
+        chunks.push({ texels, first, count });
+      }
+      return chunks;
     },
     record(pass, x, y, vectors, part) {
-      const tiles = Math.ceil(vectors / side) * Math.ceil(part.rows / side);
-      const all = [[0, uniformOf(vectors, part)], [1, x], [2, part.buffer], [3, y]] as [number, GPUBuffer][];
-      step(pass, multiply, all, Math.ceil(tiles / lanes));
+      if (x instanceof GPUBuffer) {
+        if (!("buffer" in part)) throw new RangeError("the tiled product takes weights in a buffer");
+        return product(pass, x, part.buffer, y, uniformOf(vectors, 0, part), tilesOf(vectors, part));
+      }
+      let own = part;
+      if ("buffer" in part) {
+        const texels = sharedTexels(gpu, "rows of weights", part.rows * quads);
+        const bound = { 0: uniformOf(0, 0, part), 2: part.buffer, 3: texels };
+        step(pass, copy!, bound, Math.ceil(part.rows * quads / 64));
+        own = { first: part.first, rows: part.rows, rowStride: quads, quadStride: 1, texels };
+      }
+      if (!("texels" in own)) return;
+      for (const { texels, first, count } of x) {
+        product(pass, texels, own.texels, y, uniformOf(count, first, own), tilesOf(count, own));
+      }
     },
   };
 }
@@ -173,42 +221,60 @@ export async function openMatmul(
   w: Matrix,
   o: { readonly variant?: MatmulVariant; readonly dtype?: "f32" | "f16" } = {},
 ): Promise<DeviceLinear> {
-  const { dtype = "f32" } = o, { rows, cols } = w, buffers = openBuffers(gpu);
-  const rowStride = Math.ceil(cols / (dtype === "f16" ? 8 : 4)),
-    atOnce = Math.max(1, Math.floor(gpu.maxBytes / (rowStride * 16)));
+  const { dtype = "f32" } = o, { rows, cols } = w, buffers = openBuffers(gpu), textures: GPUTexture[] = [];
+  const rowStride = Math.ceil(cols / (dtype === "f16" ? 8 : 4)), wide = chosen(gpu, o.variant) === "wide";
+  const atOnce = Math.max(1, Math.floor((wide ? maxTexels(gpu) : gpu.maxBytes / 16) / rowStride));
   const parts: WeightPart[] = [];
+  let bytes = 0;
   for (let first = 0; first < rows; first += atOnce) {
     const own = Math.min(atOnce, rows - first), data = w.data.subarray(first * cols, (first + own) * cols);
+    const height = Math.ceil(own * rowStride / TEXELS_A_ROW), all = wide ? height * TEXELS_A_ROW : own * rowStride;
     const stored = dtype === "f16"
-      ? halvesOf(data, own, cols, rowStride * 8)
-      : paddedRows(data, own, cols, rowStride * 4);
-    parts.push({ buffer: buffers.upload(stored, "weights"), first, rows: own, rowStride, quadStride: 1 });
+      ? halvesOf(data, own, cols, rowStride * 8, all * 8)
+      : paddedRows(data, own, cols, rowStride * 4, all * 4);
+    bytes += stored.byteLength;
+    const part = { first, rows: own, rowStride, quadStride: 1 };
+    if (wide) {
+      const texels = gpu.device.createTexture({
+        label: "weights",
+        size: [TEXELS_A_ROW, height],
+        format: dtype === "f16" ? "rgba32uint" : "rgba32float",
+        usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+      });
+      textures.push(texels);
+      const layout = { bytesPerRow: TEXELS_A_ROW * 16 };
+      gpu.device.queue.writeTexture({ texture: texels }, stored, layout, [TEXELS_A_ROW, height]);
+      parts.push({ ...part, texels });
+    } else parts.push({ ...part, buffer: buffers.upload(stored, "weights") });
   }
   const product = await bindMatmul(gpu, buffers, { ...o, rows, cols, dtype }), { variant } = product;
   return {
     rows,
     cols,
     variant: dtype === "f32" ? `f32-${variant}` : `f16-${variant}`,
-    bytes: parts.reduce((n, p) => n + p.buffer.size, 0),
+    bytes,
     record(pass, x, y, vectors) {
       const whole = product.quads(pass, x, vectors);
       for (const part of parts) product.record(pass, whole, y, vectors, part);
     },
-    destroy: () => buffers.free(),
+    destroy() {
+      buffers.free();
+      for (const texture of textures.splice(0)) texture.destroy();
+    },
   };
 }
 
-/** Rows with zeros behind them up to `stride`; the data itself where that is none. */
-function paddedRows(data: Floats, rows: number, cols: number, stride: number): Floats {
-  if (stride === cols) return data;
-  const out = new Float32Array(rows * stride);
+/** Rows with zeros behind them up to `stride`, and `size` in all; the data itself where that is none. */
+function paddedRows(data: Floats, rows: number, cols: number, stride: number, size: number): Floats {
+  if (size === data.length) return data;
+  const out = new Float32Array(size);
   for (let r = 0; r < rows; r++) out.set(data.subarray(r * cols, (r + 1) * cols), r * stride);
   return out;
 }
 
-/** Rows as f16, zeros behind them up to `stride`. */
-function halvesOf(data: Floats, rows: number, cols: number, stride: number): Uint32Array<ArrayBuffer> {
-  const out = new Float16Array(rows * stride);
+/** Rows as f16, zeros behind them up to `stride`, and `size` in all. */
+function halvesOf(data: Floats, rows: number, cols: number, stride: number, size: number): Uint32Array<ArrayBuffer> {
+  const out = new Float16Array(size);
   for (let r = 0; r < rows; r++) out.set(data.subarray(r * cols, (r + 1) * cols), r * stride);
   return new Uint32Array(out.buffer);
 }

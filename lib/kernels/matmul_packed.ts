@@ -3,7 +3,7 @@ import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { gridOf } from "../gpu/dispatch.ts";
-import { sharedScratch } from "../gpu/shared.ts";
+import { maxTexels, sharedScratch } from "../gpu/shared.ts";
 import { openDequantizer, type PackedOnDevice, uploadPacked } from "./dequantize.ts";
 import type { DeviceLinear } from "./linear.ts";
 import { bindMatmul, chosen, type MatmulVariant } from "./matmul.ts";
@@ -58,7 +58,10 @@ export async function bindPackedMatmul(
   const dense = await bindMatmul(gpu, buffers, { rows: place.rows, cols, dtype: "f32", variant });
   if (variant === "wide") {
     const dequantizer = await openDequantizer(gpu, buffers, m), { stride } = dequantizer;
-    const atOnce = Math.max(1, Math.floor(Math.min(SLICE_FLOATS, gpu.maxBytes / 4) / stride / 16) * 16);
+    const atOnce = Math.max(
+      1,
+      Math.floor(Math.min(SLICE_FLOATS, gpu.maxBytes / 4, maxTexels(gpu) * 4) / stride / 16) * 16,
+    );
     return {
       variant,
       record(pass, x, y, vectors) {
@@ -90,7 +93,7 @@ export async function bindPackedMatmul(
   return {
     variant,
     record(pass, x, y, vectors) {
-      const whole = dense.quads(pass, x, vectors);
+      const whole = dense.quads(pass, x, vectors) as GPUBuffer; // as the tiled product takes it
       const entries = [uniformOf(vectors), whole, m.codes, m.grids, m.columns, m.weak, y]
         .map((buffer, binding) => ({ binding, resource: { buffer } }));
       pass.setPipeline(pipeline);
