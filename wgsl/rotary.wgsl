@@ -22,9 +22,14 @@ override V_ROW: u32; override V_AT: u32; override V_STEP: u32;
 @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>; // (HEADS + 2 KEY_HEADS, DIM): of queries, keys, values
 @group(0) @binding(5) var<storage, read> turns: array<vec2f>; // (CAPACITY, DIM / 2): cos, sin
-@group(0) @binding(6) var<storage, read_write> queries: array<f32>; // (vectors, HEADS, QUADS · 4)
-@group(0) @binding(7) var<storage, read_write> keys: array<f32>; // (KEY_HEADS, QUADS, CAPACITY, 4)
-@group(0) @binding(8) var<storage, read_write> values: array<f32>; // (KEY_HEADS, CAPACITY, QUADS, 4)
+// For GPUs.
+@group(0) @binding(6) var<storage, read_write> queries: array<vec4f>; // (vectors, HEADS, QUADS)
+@group(0) @binding(7) var<storage, read_write> keys: array<vec4f>; // (KEY_HEADS, QUADS, CAPACITY)
+@group(0) @binding(8) var<storage, read_write> values: array<vec4f>; // (KEY_HEADS, CAPACITY, QUADS)
+// For software drivers, which read a texel five times as fast as four numbers of a buffer (wgsl/matvec_lane.wgsl).
+@group(0) @binding(9) var query_texels: texture_storage_2d<rgba32float, write>; // (QUADS, vectors · HEADS)
+@group(0) @binding(10) var key_texels: texture_storage_2d<rgba32float, write>; // (1024, KEY_HEADS · QUADS · folds)
+@group(0) @binding(11) var value_texels: texture_storage_2d<rgba32float, write>; // likewise
 
 fn given(row: u32, head: u32, i: u32) -> f32 {
   var x = 0f;
@@ -40,31 +45,55 @@ fn given(row: u32, head: u32, i: u32) -> f32 {
   return x;
 }
 
-@compute @workgroup_size(32)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let padded = QUADS * 4;
-  let index = (group.x + group.y * groups.x) * 32 + local;
+fn turned(row: u32, head: u32, i: u32) -> f32 {
+  if (i >= DIM) { return 0; }
+  var x = given(row, head, i);
+  if (ROTATE == 1 && head < HEADS + KEY_HEADS) {
+    let half = DIM / 2;
+    let turn = turns[(step.start + row) * half + i % half];
+    if (i < half) { x = x * turn.x - given(row, head, i + half) * turn.y; }
+    else { x = x * turn.x + given(row, head, i - half) * turn.y; }
+  }
+  return select(x, x * SCALE, head < HEADS);
+}
+
+struct Place { row: u32, head: u32, quad: u32 }
+
+fn place_of(index: u32) -> Place {
   let heads = HEADS + 2 * KEY_HEADS;
-  let row = index / (heads * padded);
-  if (row >= step.vectors) { return; }
-  let head = index / padded % heads;
-  let i = index % padded;
-  let position = step.start + row;
-  var x = 0f;
-  if (i < DIM) {
-    x = given(row, head, i);
-    if (ROTATE == 1 && head < HEADS + KEY_HEADS) {
-      let half = DIM / 2;
-      let turn = turns[position * half + i % half];
-      if (i < half) { x = x * turn.x - given(row, head, i + half) * turn.y; }
-      else { x = x * turn.x + given(row, head, i - half) * turn.y; }
-    }
-  }
-  if (head < HEADS) {
-    queries[(row * HEADS + head) * padded + i] = x * SCALE;
-  } else if (head < HEADS + KEY_HEADS) {
-    keys[(((head - HEADS) * QUADS + i / 4) * CAPACITY + position) * 4 + i % 4] = x;
+  return Place(index / (heads * QUADS), index / QUADS % heads, index % QUADS);
+}
+
+fn four(p: Place) -> vec4f {
+  let i = p.quad * 4;
+  return vec4f(turned(p.row, p.head, i), turned(p.row, p.head, i + 1), turned(p.row, p.head, i + 2), turned(p.row, p.head, i + 3));
+}
+
+@compute @workgroup_size(64)
+fn group(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let p = place_of((group.x + group.y * groups.x) * 64 + local);
+  if (p.row >= step.vectors) { return; }
+  let position = step.start + p.row;
+  if (p.head < HEADS) {
+    queries[(p.row * HEADS + p.head) * QUADS + p.quad] = four(p);
+  } else if (p.head < HEADS + KEY_HEADS) {
+    keys[((p.head - HEADS) * QUADS + p.quad) * CAPACITY + position] = four(p);
   } else {
-    values[((head - HEADS - KEY_HEADS) * CAPACITY + position) * padded + i] = x;
+    values[((p.head - HEADS - KEY_HEADS) * CAPACITY + position) * QUADS + p.quad] = four(p);
   }
+}
+
+@compute @workgroup_size(8)
+fn lanes(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let p = place_of((group.x + group.y * groups.x) * 8 + local);
+  if (p.row >= step.vectors) { return; }
+  let position = step.start + p.row;
+  if (p.head < HEADS) {
+    textureStore(query_texels, vec2u(p.quad, p.row * HEADS + p.head), four(p));
+    return;
+  }
+  let folds = (CAPACITY + 1023) / 1024;
+  let line = (((p.head - HEADS) % KEY_HEADS) * QUADS + p.quad) * folds + position / 1024;
+  if (p.head < HEADS + KEY_HEADS) { textureStore(key_texels, vec2u(position % 1024, line), four(p)); }
+  else { textureStore(value_texels, vec2u(position % 1024, line), four(p)); }
 }

@@ -1,4 +1,4 @@
-// Attention without barriers, second half: wgsl/attention_mix.wgsl and its specification.
+// Attention for software drivers, second half: wgsl/attention_mix.wgsl and its specification.
 import type { Gpu } from "../gpu/device.ts";
 import { type AttentionSpec, firstKey } from "./attention_scores.ts";
 import { bindKernel, type BoundKernel } from "./bound_kernel.ts";
@@ -54,7 +54,7 @@ export function mixTwin(
 export function bindMix(
   gpu: Gpu,
   spec: AttentionSpec,
-  b: Readonly<Record<"step" | "scores" | "values" | "mixed", GPUBuffer>>,
+  b: { readonly step: GPUBuffer; readonly scores: GPUTexture; readonly values: GPUTexture; readonly mixed: GPUBuffer },
 ): Promise<BoundKernel> {
   const quads = quadsOf(spec.dim);
   const constants = {
@@ -67,6 +67,6 @@ export function bindMix(
   };
   const buffers = { 0: b.step, 1: b.scores, 2: b.values, 3: b.mixed };
   return bindKernel(gpu, { file: "attention_mix.wgsl", constants }, buffers, (_, vectors) => {
-    return [Math.ceil(spec.heads * quads / 16), vectors];
+    return [Math.ceil(spec.keyHeads * quads / 8), vectors];
   });
 }

@@ -1,8 +1,8 @@
-// Attention without barriers, first half: wgsl/attention_scores.wgsl and its specification.
+// Attention for software drivers, first half: wgsl/attention_scores.wgsl and its specification.
 import type { Gpu } from "../gpu/device.ts";
 import type { Floats } from "../io/tensor.ts";
 import { bindKernel, type BoundKernel } from "./bound_kernel.ts";
-import { type AttentionShape, quadsOf } from "./rotary.ts";
+import { type AttentionShape, type AttentionStore, quadsOf } from "./rotary.ts";
 
 /** What a query sees. */
 export interface AttentionSpec extends AttentionShape {
@@ -57,8 +57,9 @@ export function scoresTwin(
 }
 
 /**
- * Binds the kernel: as `scoresTwin`, in float32; what a query does not see stays unwritten.
+ * Binds the kernel: as `scoresTwin`, in float32, four keys a texel; keys out of sight beside others in sight get −1e30.
  *
+ * @param b the store of `bindRotary`, and scores: (vectors · heads, capacity / 4) texels, rows folded (texels.ts).
  * @throws LabError of kind "device" when the shader does not compile.
  * @example
  * ```ts
@@ -70,7 +71,11 @@ export function scoresTwin(
 export function bindScores(
   gpu: Gpu,
   spec: AttentionSpec,
-  b: Readonly<Record<"step" | "queries" | "keys" | "bias" | "scores", GPUBuffer>>,
+  b: Pick<AttentionStore<"lanes">, "queries" | "keys"> & {
+    readonly step: GPUBuffer;
+    readonly bias: GPUBuffer;
+    readonly scores: GPUTexture;
+  },
 ): Promise<BoundKernel> {
   const constants = {
     HEADS: spec.heads,
@@ -82,6 +87,7 @@ export function bindScores(
   };
   const buffers = { 0: b.step, 1: b.queries, 2: b.keys, 3: b.bias, 4: b.scores };
   return bindKernel(gpu, { file: "attention_scores.wgsl", constants }, buffers, (start, vectors) => {
-    return [Math.ceil((start + vectors - firstKey(spec.window, start)) / 32), spec.heads, vectors];
+    const quads = Math.ceil((start + vectors) / 4) - Math.floor(firstKey(spec.window, start) / 4);
+    return [Math.ceil(quads / 8), spec.keyHeads, vectors];
   });
 }

@@ -19,7 +19,7 @@ export type GridOf = (start: number, vectors: number) => [number, number?, numbe
 /**
  * Compiles an entry point (once a device and set of constants) and binds its buffers.
  *
- * @param buffers by binding. The step's uniform, where a kernel reads it, is `start: u32, vectors: u32`.
+ * @param buffers by binding, storage textures too. The step's uniform, where a kernel reads it, is `start: u32, vectors: u32`.
  * @throws LabError as loadKernel.
  * @example
  * ```ts
@@ -39,14 +39,17 @@ export type GridOf = (start: number, vectors: number) => [number, number?, numbe
 export async function bindKernel(
   gpu: Gpu,
   source: KernelSource,
-  buffers: Readonly<Record<number, GPUBuffer>>,
+  buffers: Readonly<Record<number, GPUBuffer | GPUTexture>>,
   grid: GridOf,
 ): Promise<BoundKernel> {
   const pipeline = await loadKernel(gpu, source);
   const bindGroup = gpu.device.createBindGroup({
     label: source.file,
     layout: pipeline.getBindGroupLayout(0),
-    entries: Object.entries(buffers).map(([binding, buffer]) => ({ binding: Number(binding), resource: { buffer } })),
+    entries: Object.entries(buffers).map(([binding, buffer]) => ({
+      binding: Number(binding),
+      resource: buffer instanceof GPUBuffer ? { buffer } : buffer.createView(),
+    })),
   });
   return {
     record(pass, start, vectors) {

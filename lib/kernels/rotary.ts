@@ -102,7 +102,23 @@ export function rotaryTwin(
   return out;
 }
 
-/** Buffers of the rotary kernel; see {@link RotarySpec} and {@link Turned}. q, k and v may be one and the same. */
+/** Where a model's attention keeps what it reads: in buffers for GPUs, in textures for software drivers. */
+export type AttentionStore<Kind extends "group" | "lanes" = "group" | "lanes"> = Kind extends "group" ? {
+    readonly kind: "group";
+    readonly queries: GPUBuffer;
+    readonly keys: GPUBuffer;
+    readonly values: GPUBuffer;
+  }
+  : {
+    readonly kind: "lanes";
+    /** (vectors · heads, quads) */
+    readonly queries: GPUTexture;
+    /** (keyHeads · quads, capacity), rows folded (texels.ts). */
+    readonly keys: GPUTexture;
+    readonly values: GPUTexture;
+  };
+
+/** Buffers of the rotary kernel; see {@link RotarySpec}. q, k and v may be one and the same. */
 export interface RotaryBuffers {
   readonly step: GPUBuffer;
   readonly q: GPUBuffer;
@@ -110,14 +126,12 @@ export interface RotaryBuffers {
   readonly v: GPUBuffer;
   readonly bias: GPUBuffer;
   readonly turns: GPUBuffer;
-  readonly queries: GPUBuffer;
-  readonly keys: GPUBuffer;
-  readonly values: GPUBuffer;
 }
 
 /**
  * Binds the kernel: as `rotaryTwin`, in float32.
  *
+ * @param store where queries, keys and values go: the form that the attention kernels of the same kind read.
  * @throws LabError of kind "device" when the shader does not compile.
  * @example
  * ```ts
@@ -126,7 +140,12 @@ export interface RotaryBuffers {
  * assert.equal(quadsOf(18), 5);
  * ```
  */
-export function bindRotary(gpu: Gpu, spec: RotarySpec, b: RotaryBuffers): Promise<BoundKernel> {
+export function bindRotary(
+  gpu: Gpu,
+  spec: RotarySpec,
+  b: RotaryBuffers,
+  store: AttentionStore,
+): Promise<BoundKernel> {
   const { heads, keyHeads, dim, capacity, q, k, v } = spec, quads = quadsOf(dim);
   const constants = {
     HEADS: heads,
@@ -147,17 +166,9 @@ export function bindRotary(gpu: Gpu, spec: RotarySpec, b: RotaryBuffers): Promis
     V_AT: v.at,
     V_STEP: v.step,
   };
-  const buffers = {
-    0: b.step,
-    1: b.q,
-    2: b.k,
-    3: b.v,
-    4: b.bias,
-    5: b.turns,
-    6: b.queries,
-    7: b.keys,
-    8: b.values,
-  };
-  const each = (heads + 2 * keyHeads) * 4 * quads;
-  return bindKernel(gpu, { file: "rotary.wgsl", constants }, buffers, flatGrid(gpu, each, 32));
+  const inputs = { 0: b.step, 1: b.q, 2: b.k, 3: b.v, 4: b.bias, 5: b.turns };
+  const [first, lanes] = store.kind === "group" ? [6, 64] : [9, 8];
+  const buffers = { ...inputs, [first]: store.queries, [first + 1]: store.keys, [first + 2]: store.values };
+  const each = (heads + 2 * keyHeads) * quads;
+  return bindKernel(gpu, { file: "rotary.wgsl", entry: store.kind, constants }, buffers, flatGrid(gpu, each, lanes));
 }

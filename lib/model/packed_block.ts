@@ -18,15 +18,18 @@ import { alibiBias, rotaryTables } from "./positions.ts";
  */
 export type StoredLinear = (tensor: string) => Promise<PackedMatrix | Matrix | null>;
 
+/** What attention reads besides a block's cache. */
+export type Attention =
+  | { readonly kind: "group"; readonly queries: GPUBuffer }
+  | { readonly kind: "lanes"; readonly queries: GPUTexture; readonly scores: GPUTexture };
+
 /** What all blocks share: buffers between their dispatches, tables of positions. */
 export interface Workspace {
   readonly capacity: number;
-  readonly attention: "group" | "lanes";
+  readonly attention: Attention;
   readonly normed: GPUBuffer;
   readonly normed2: GPUBuffer;
   readonly outputs: Map<string, GPUBuffer>;
-  readonly queries: GPUBuffer;
-  readonly scores: GPUBuffer;
   readonly mixed: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly hidden: GPUBuffer;
@@ -49,8 +52,13 @@ function turnsOf(c: ModelConfig, capacity: number): Floats | null {
 }
 
 /** Opens what all blocks share. */
-export function openWorkspace(chain: Chain, capacity: number, attention: "group" | "lanes"): Workspace {
-  const { config: c } = chain, padded = c.heads * 4 * quadsOf(c.headDim);
+export function openWorkspace(chain: Chain, capacity: number, kind: "group" | "lanes"): Workspace {
+  const { config: c } = chain, quads = quadsOf(c.headDim), rows = chain.vectors * c.heads;
+  const attention: Attention = kind === "group" ? { kind, queries: chain.scratch(c.heads * 4 * quads, "queries") } : {
+    kind,
+    queries: chain.texels("workspace", "queries", quads, rows),
+    scores: chain.texels("workspace", `attention scores of ${capacity} positions`, Math.ceil(capacity / 4), rows),
+  };
   const table = (data: Floats | null, label: string) =>
     data && { data, buffer: chain.upload("rest", data, `${label} of ${capacity} positions`) };
   return {
@@ -59,8 +67,6 @@ export function openWorkspace(chain: Chain, capacity: number, attention: "group"
     normed: chain.scratch(c.width, "normed"),
     normed2: chain.scratch(c.parallel ? c.width : 1, "normed for the MLP"),
     outputs: new Map(),
-    queries: chain.scratch(padded, "queries"),
-    scores: chain.scratch(attention === "lanes" ? c.heads * capacity : 1, "attention scores"),
     mixed: chain.scratch(c.heads * c.headDim, "attention"),
     attended: chain.scratch(c.width, "attention output"),
     hidden: chain.scratch(c.ffn, "MLP hidden"),
@@ -68,6 +74,18 @@ export function openWorkspace(chain: Chain, capacity: number, attention: "group"
     turns: table(turnsOf(c, capacity), "rotary angles"),
     alibi: table(alibiBias(c, capacity), "alibi biases"),
   };
+}
+
+/** The cache of a block, with what goes through it. */
+function openCache(chain: Chain, w: Workspace, index: number) {
+  const { config: c } = chain, quads = quadsOf(c.headDim), { attention, capacity } = w;
+  const name = (what: string) => `${what} of block ${index} for ${capacity} positions`;
+  if (attention.kind === "group") {
+    const open = (what: string) => chain.cache(c.kvHeads * capacity * quads * 16, name(what));
+    return { ...attention, keys: open("keys"), values: open("values") };
+  }
+  const open = (what: string) => chain.texels("cache", name(what), capacity, c.kvHeads * quads);
+  return { ...attention, keys: open("keys"), values: open("values") };
 }
 
 /** Where a linear's output lies: its rows may be part of a stacked linear's. */
@@ -172,9 +190,7 @@ export async function blockSteps(
   for (const name of names.qkv) biases.push(await bias(name));
   const attentionBias = headBias(c, biases);
   const shape = { heads: c.heads, keyHeads: c.kvHeads, dim: d, capacity: w.capacity };
-  const cacheBytes = c.kvHeads * w.capacity * quadsOf(d) * 16;
-  const keys = chain.cache(cacheBytes, `keys of block ${index} for ${w.capacity} positions`);
-  const values = chain.cache(cacheBytes, `values of block ${index} for ${w.capacity} positions`);
+  const store = openCache(chain, w, index);
   const rotary = await bindRotary(gpu, {
     ...shape,
     q: { stride: q.stride, at: q.at, step: stepOf(group) },
@@ -190,28 +206,19 @@ export async function blockSteps(
     v: v.buffer,
     bias: attentionBias ? chain.upload("rest", attentionBias, "biases of queries, keys, values") : unread,
     turns: w.turns?.buffer ?? unread,
-    queries: w.queries,
-    keys,
-    values,
-  });
+  }, store);
   steps.push(chain.costing(rotary, (c.heads + 2 * c.kvHeads) * d * 20));
 
   const attention = { ...shape, window: c.windows[index], bias: w.alibi?.data ?? null };
   const operations = (start: number, vectors: number) =>
     vectors * (start + vectors - firstKey(c.windows[index], start)) * c.heads * (2 * d + 10);
-  const cached = { step, queries: w.queries, keys, values, bias: w.alibi?.buffer ?? unread };
-  if (w.attention === "group") {
-    const { record } = await bindGroupAttention(gpu, attention, { ...cached, mixed: w.mixed });
+  const alibi = w.alibi?.buffer ?? unread;
+  if (store.kind === "group") {
+    const { record } = await bindGroupAttention(gpu, attention, { step, ...store, bias: alibi, mixed: w.mixed });
     steps.push({ record, operations: (s, n) => 2 * operations(s, n) });
   } else {
-    const scores = await bindScores(gpu, attention, {
-      step,
-      queries: w.queries,
-      keys,
-      bias: cached.bias,
-      scores: w.scores,
-    });
-    const mix = await bindMix(gpu, attention, { step, scores: w.scores, values, mixed: w.mixed });
+    const scores = await bindScores(gpu, attention, { step, ...store, bias: alibi });
+    const mix = await bindMix(gpu, attention, { step, ...store, mixed: w.mixed });
     steps.push({ record: scores.record, operations }, { record: mix.record, operations });
   }
   const output = await chain.open("linears", (await weights(names.output)).weights);

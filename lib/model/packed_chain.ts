@@ -9,6 +9,7 @@ import { bindNorm, packAffine } from "../kernels/norm.ts";
 import type { BoundKernel } from "../kernels/bound_kernel.ts";
 import { type DeviceLinear, openDenseLinear, openPackedLinear } from "../kernels/linear.ts";
 import type { PackedMatrix } from "../kernels/packed_matrix.ts";
+import { openTexels } from "../kernels/texels.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** Bytes on the device by what they hold. */
@@ -37,6 +38,14 @@ export interface ChainStep extends BoundKernel {
   readonly operations: (start: number, vectors: number) => number;
 }
 
+/** Dispatches that steps add to a pass for one token; a linear may take several. */
+export function countDispatches(steps: readonly ChainStep[]): number {
+  let count = 0;
+  const counting = { setPipeline: () => {}, setBindGroup: () => {}, dispatchWorkgroups: () => count++ };
+  for (const s of steps) s.record(counting as unknown as GPUComputePassEncoder, 0, 1);
+  return count;
+}
+
 /** What the last layers gave and the next norm adds to the residual. */
 interface Pending {
   readonly from: readonly GPUBuffer[];
@@ -60,6 +69,7 @@ export class Chain {
   readonly step: GPUBuffer;
   readonly #buffers: ReturnType<typeof openBuffers>;
   readonly #linears: DeviceLinear[] = [];
+  readonly #textures: GPUTexture[] = [];
   readonly #streams: GPUBuffer[];
   readonly #nothing: GPUBuffer[];
   #pending: Pending = { from: [], bias: null };
@@ -94,6 +104,14 @@ export class Chain {
 
   cache(bytes: number, label: string): GPUBuffer {
     return this.#count("cache", this.#buffers.scratch(bytes, label));
+  }
+
+  /** A texture of rows of vec4s (texels.ts). */
+  texels(kind: "cache" | "workspace", label: string, width: number, height: number): GPUTexture {
+    const { texture, bytes } = openTexels(this.gpu, label, width, height);
+    this.#textures.push(texture);
+    this.bytes[kind] += bytes;
+    return texture;
   }
 
   upload(kind: keyof RuntimeBytes, data: Uploadable, label: string): GPUBuffer {
@@ -209,6 +227,7 @@ export class Chain {
 
   free(): void {
     for (const linear of this.#linears.splice(0)) linear.destroy();
+    for (const texture of this.#textures.splice(0)) texture.destroy();
     this.#buffers.free();
   }
 }

@@ -10,7 +10,7 @@ import type { ModelConfig, RawConfig } from "./config.ts";
 import type { Decoder } from "./decode.ts";
 import { modelConfig } from "./families.ts";
 import { blockSteps, openWorkspace, type StoredLinear } from "./packed_block.ts";
-import { Chain, type ChainStep, type RuntimeBytes } from "./packed_chain.ts";
+import { Chain, type ChainStep, countDispatches, type RuntimeBytes } from "./packed_chain.ts";
 import { embedSteps, type Head, openHead, type TableType } from "./packed_ends.ts";
 import { locateTensors } from "./parameters.ts";
 import type { Perplexity, TokenWindows } from "./perplexity.ts";
@@ -44,7 +44,7 @@ export interface PackedRuntime extends Decoder {
   readonly bytes: RuntimeBytes & { readonly total: number };
   /** Linears of the blocks by how they are stored (linears that were stacked count as one), and the kernels they took. */
   readonly linears: { readonly packed: number; readonly dense: number; readonly kernels: readonly string[] };
-  /** Dispatches of each block, and of one token from id to logits. */
+  /** Dispatches of a block (on average), and of one token from id to logits; a linear may take several. */
   readonly dispatches: { readonly block: number; readonly token: number };
   /** Perplexity of windows of tokens; forgets the text. */
   score(text: TokenWindows, onProgress?: OnProgress): Promise<Perplexity>;
@@ -95,7 +95,7 @@ export async function openPackedRuntime(
         body.push(...await blockSteps(chain, work, i, o.linears ?? (() => Promise.resolve(null))));
         o.onProgress?.({ what: "loading onto the device", done: i + 1, total: config.blocks, unit: "blocks" });
       }
-      const perBlock = (body.length - before) / config.blocks;
+      const perBlock = countDispatches(body.slice(before)) / config.blocks;
       const head = await openHead(chain, work, o.tables ?? "auto");
       return new DeviceRuntime(model.label, chain, o.capacity, { ids, body, head, perBlock });
     } catch (e) {
@@ -156,7 +156,7 @@ class DeviceRuntime implements PackedRuntime {
 
   get dispatches() {
     const { body, head, perBlock } = this.#parts;
-    return { block: perBlock, token: body.length + head.last.length };
+    return { block: perBlock, token: countDispatches([...body, ...head.last]) };
   }
 
   /** Runs some tokens through the blocks, then through `end`, in submissions of about 100 ms. */

@@ -17,7 +17,7 @@ export interface AttentionCase {
   readonly values: Floats;
 }
 
-/** One token and several, at the start and in the middle, with windows and alibi, heads of odd widths, 300 keys. */
+/** One token and several, at the start and in the middle, with windows and alibi, heads of odd widths, rows of keys that are folded. */
 export function attentionCases(): AttentionCase[] {
   const cases: AttentionCase[] = [];
   for (
@@ -29,6 +29,8 @@ export function attentionCases(): AttentionCase[] {
       [4, 4, 33, 20, 5, 8, false],
       [2, 1, 128, 130, 2, 129, false],
       [2, 2, 16, 3, 4, 1, true],
+      [12, 2, 8, 1022, 3, null, false],
+      [1, 1, 4, 4100, 1, 50, false],
     ] as const
   ) {
     const capacity = start + vectors + 3, padded = 4 * quadsOf(dim), quads = padded / 4;

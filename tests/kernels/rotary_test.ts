@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { bindRotary, quadsOf, type RotarySpec, rotaryTwin } from "../../lib/kernels/rotary.ts";
 import { gpuTest } from "../gpu/gpu_test_helper.ts";
 import { assertWithin } from "../assert.ts";
@@ -24,47 +25,59 @@ function places(heads: number, keyHeads: number, dim: number, side: boolean): Pi
   };
 }
 
-gpuTest("bindRotary() stays within rounding of rotaryTwin(), and leaves the rest of the cache alone", async (gpu) => {
-  for (const [heads, keyHeads, dim] of [[1, 1, 2], [4, 2, 16], [9, 3, 64], [6, 1, 10], [3, 3, 33]]) {
-    for (const side of [false, true]) {
-      const capacity = 12, start = 5, vectors = 3, quads = quadsOf(dim), all = heads + 2 * keyHeads;
-      const rotates = dim % 2 === 0;
-      const spec: RotarySpec = {
-        ...places(heads, keyHeads, dim, side),
-        heads,
-        keyHeads,
-        dim,
-        capacity,
-        bias: side ? null : normals(all * dim, "bias"),
-        turns: rotates ? turnsFor(dim, capacity) : null,
-        scale: 1 / Math.sqrt(dim),
-      };
-      const x = normals(vectors * all * dim, "x"), cache = keyHeads * capacity * quads * 4;
-      const got = await runKernel(gpu, start, vectors, async ({ input, output, step }) => {
-        const q = input(x), queries = output(vectors * heads * quads * 4), keys = output(cache), values = output(cache);
-        const bias = input(spec.bias ?? [0, 0, 0, 0]), turns = input(spec.turns ?? [0, 0, 0, 0]);
-        const kernel = await bindRotary(gpu, spec, { step, q, k: q, v: q, bias, turns, queries, keys, values });
-        return { kernel, outputs: [queries, keys, values] };
-      });
-      const empty = () => new Float64Array(cache).fill(NaN);
-      const into = { queries: new Float64Array(vectors * heads * quads * 4), keys: empty(), values: empty() };
-      const want = rotaryTwin(spec, x, x, x, start, vectors, into);
-      // Two products, two biases, a sum and a scale of numbers below 6.
-      const bound = 8 * U * 6, known = (a: Float32Array, b: Float64Array) => a.filter((_, i) => !Number.isNaN(b[i]));
-      const what = `${heads} heads of ${dim}, ${keyHeads} of keys${side ? ", side by side" : ""}`;
-      assertWithin(got[0], want.queries, bound, `queries, ${what}`);
-      for (const [i, w] of [[1, want.keys], [2, want.values]] as const) {
-        assertWithin(
-          known(got[i], w),
-          w.filter((v) => !Number.isNaN(v)),
-          bound,
-          `${["", "keys", "values"][i]}, ${what}`,
-        );
-        const written = got[i].filter((v, at) => !Number.isNaN(v) && Number.isNaN(w[at])).length;
-        if (written > 0) {
-          throw new Error(`${written} numbers of the cache written that belong to other positions, ${what}`);
+/** A cache of values as textures hold it, (keyHeads, quads, capacity, 4), from (keyHeads, capacity, quads, 4). */
+function byQuad(values: Float64Array, keyHeads: number, capacity: number, quads: number): Float64Array<ArrayBuffer> {
+  return Float64Array.from(values, (_, i) => {
+    const s = Math.floor(i / 4) % capacity, row = Math.floor(i / 4 / capacity), h = Math.floor(row / quads);
+    return values[((h * capacity + s) * quads + row % quads) * 4 + i % 4];
+  }).subarray(0, keyHeads * capacity * quads * 4);
+}
+
+for (const kind of ["group", "lanes"] as const) {
+  gpuTest(`bindRotary() stays within rounding of rotaryTwin() and writes nowhere else as "${kind}"`, async (gpu) => {
+    for (const [heads, keyHeads, dim] of [[1, 1, 2], [4, 2, 16], [9, 3, 64], [6, 1, 10], [3, 3, 33]]) {
+      for (const side of [false, true]) {
+        const capacity = 12, start = 5, vectors = 3, quads = quadsOf(dim), all = heads + 2 * keyHeads;
+        const spec: RotarySpec = {
+          ...places(heads, keyHeads, dim, side),
+          heads,
+          keyHeads,
+          dim,
+          capacity,
+          bias: side ? null : normals(all * dim, "bias"),
+          turns: dim % 2 === 0 ? turnsFor(dim, capacity) : null,
+          scale: 1 / Math.sqrt(dim),
+        };
+        const x = normals(vectors * all * dim, "x"), cache = keyHeads * capacity * quads * 4;
+        const got = await runKernel(gpu, start, vectors, async ({ input, output, texels, step }) => {
+          const q = input(x), bias = input(spec.bias ?? [0, 0, 0, 0]), turns = input(spec.turns ?? [0, 0, 0, 0]);
+          const store = kind === "group"
+            ? { kind, queries: output(vectors * heads * quads * 4), keys: output(cache), values: output(cache) }
+            : {
+              kind,
+              queries: texels(quads, vectors * heads),
+              keys: texels(capacity, keyHeads * quads),
+              values: texels(capacity, keyHeads * quads),
+            };
+          const kernel = await bindRotary(gpu, spec, { step, q, k: q, v: q, bias, turns }, store);
+          return { kernel, outputs: [store.queries, store.keys, store.values] };
+        });
+        const empty = () => new Float64Array(cache).fill(NaN);
+        const into = { queries: new Float64Array(vectors * heads * quads * 4), keys: empty(), values: empty() };
+        const want = rotaryTwin(spec, x, x, x, start, vectors, into);
+        const values = kind === "group" ? want.values : byQuad(want.values, keyHeads, capacity, quads);
+        // Two products, two biases, a sum and a scale of numbers below 6.
+        const bound = 8 * U * 6, what = `${heads} heads of ${dim}, ${keyHeads} of keys${side ? ", side by side" : ""}`;
+        assertWithin(got[0], want.queries, bound, `queries, ${what}`);
+        for (const [name, mine, w] of [["keys", got[1], want.keys], ["values", got[2], values]] as const) {
+          const known = [...w.keys()].filter((i) => !Number.isNaN(w[i]));
+          assertWithin(known.map((i) => mine[i]), known.map((i) => w[i]), bound, `${name}, ${what}`);
+          assert.ok(
+            w.every((v, i) => !Number.isNaN(v) || Number.isNaN(mine[i])),
+            `${name} of other positions, ${what}`,
+          );
         }
       }
     }
-  }
-});
+  });
+}

@@ -130,7 +130,9 @@ gpuTest("the embedded model writes from packed weights what it writes dequantize
   assert.ok(
     runtime.bytes.linears < 3.6 / 32 * 4 * config.linears.reduce((n, l) => n + l.in * l.out, 0) * config.blocks,
   );
-  assert.deepEqual([runtime.linears.dense, runtime.dispatches.block <= 12], [0, true]);
+  assert.equal(runtime.linears.dense, 0);
+  // Four linears and six dispatches around them; a linear for software drivers first lays x out (wgsl/matvec_prepare.wgsl).
+  assert.ok(runtime.dispatches.block <= (gpu.software ? 14 : 10), `${runtime.dispatches.block} dispatches a block`);
   runtime.close();
   decoder.close();
   model.close();
@@ -190,7 +192,7 @@ gpuTest("the runtime refuses in words what does not fit", async (gpu) => {
 
 gpuTest("a cache beyond the largest buffer ends in a sentence", async (gpu) => {
   const files = tinyModel("bloom"), opening = openPackedRuntime(gpu, files, { capacity: 5000, chunk: 1 });
-  await assert.rejects(opening, refused(/5000 positions.*do not fit a buffer/));
+  await assert.rejects(opening, refused(/5000 positions.*do not fit a texture/));
 }, { maxBytes: 2 ** 17 });
 
 Deno.test({
