@@ -1,5 +1,7 @@
 // onnxruntime as a peer, on the CPU and, where its WebGPU takes the adapter, there too.
+import { fileURLToPath } from "node:url";
 import { LabError } from "../../io/errors.ts";
+import { openLineProcess } from "./line_process.ts";
 import { onnxModel, type OnnxNode } from "./onnx_model.ts";
 
 /** One node, ready to run. */
@@ -7,80 +9,65 @@ export interface OnnxRun {
   /** Runs it `repeats` times on the same input; the seconds of one. */
   run(repeats: number): Promise<number>;
   /** The output of the last run. */
-  output(): Float32Array;
+  output(): Promise<Float32Array<ArrayBuffer>>;
   close(): Promise<void>;
 }
 
-/** An onnxruntime in this process. */
+/** A running onnxruntime. */
 export interface OnnxPeer {
-  /** Such as "onnxruntime 1.30.0". */
+  /** Such as "onnxruntime 1.30.0, 2 threads". */
   readonly description: string;
   /** Where it computes: "cpu", and "webgpu" where its own WebGPU accepts the adapter. */
   readonly providers: readonly string[];
   /** Why "webgpu" is not among them; "" where it is. */
   readonly refused: string;
-  open(node: OnnxNode, x: Float32Array, provider: string): Promise<OnnxRun>;
+  open(node: OnnxNode, x: Float32Array<ArrayBuffer>, provider: string): Promise<OnnxRun>;
+  close(): Promise<void>;
 }
 
-/** What the few functions used here look like; the package's own types would have to be downloaded to be read. */
-interface Runtime {
-  readonly env: { readonly versions: { readonly node?: string; readonly common?: string } };
-  readonly InferenceSession: {
-    create(model: Uint8Array, options: Record<string, unknown>): Promise<{
-      run(feeds: Record<string, unknown>): Promise<Record<string, { data: Float32Array }>>;
-      release(): Promise<void>;
-    }>;
-  };
-  readonly Tensor: new (type: string, data: Float32Array, shape: readonly number[]) => unknown;
-}
-
+/** Pinned here: it stands in no lock file, since Deno fetches whatever that lists for any command, and this is 110 MB. */
 const PACKAGE = "npm:onnxruntime-node@1.30.0";
 
 /** What to do to have onnxruntime in the table, for its notes. */
-export const ONNX_HINT = "deno task bench downloads npm:onnxruntime-node (110 MB) when it needs it: check the network.";
+export const ONNX_HINT = "It is downloaded from npm (110 MB) when a row wants it: check the network.";
 
 /**
- * Opens onnxruntime.
- *
- * The package stands in no import map and no lock file, and its name is a value: Deno fetches what a lock file lists for
- * any command, and `deno task start` shall not download its 110 MB. `deno task bench` runs without the lock file for it.
+ * Opens onnxruntime in a process of its own, without the lock file of this clone.
  *
  * @param threads for its CPU kernels.
  * @throws LabError of kind "network" where the package cannot be had.
  */
 export async function openOnnx(threads: number = navigator.hardwareConcurrency): Promise<OnnxPeer> {
-  let runtime: Runtime;
+  const script = fileURLToPath(new URL("onnx_child.ts", import.meta.url));
+  const flags = ["run", "--no-lock", "--no-config", "--quiet", "-A"];
+  const peer = await openLineProcess("onnxruntime", [Deno.execPath(), ...flags, script]);
+  let version: unknown;
   try {
-    const module = await import(PACKAGE);
-    runtime = module.default ?? module;
+    ({ version } = await peer.ask("hello", { package: PACKAGE, threads }));
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    throw new LabError("network", PACKAGE, message, ONNX_HINT, { cause });
+    await peer.close();
+    if (!(cause instanceof LabError)) throw cause;
+    throw new LabError("network", PACKAGE, cause.problem, ONNX_HINT, { cause });
   }
-  const open = async (node: OnnxNode, x: Float32Array, provider: string): Promise<OnnxRun> => {
-    const session = await runtime.InferenceSession.create(onnxModel(node), {
-      executionProviders: [provider],
-      intraOpNumThreads: threads,
-      logSeverityLevel: 4,
-    });
-    const feeds = { [node.inputs[0].name]: new runtime.Tensor("float32", x, node.inputs[0].shape) };
-    let last = new Float32Array(0);
+  const open = async (node: OnnxNode, x: Float32Array<ArrayBuffer>, provider: string): Promise<OnnxRun> => {
+    const { name, shape } = node.inputs[0];
+    const { id } = await peer.hand(
+      onnxModel(node),
+      (model) => peer.hand(x, (input) => peer.ask("open", { model, input, name, shape, provider })),
+    );
     return {
-      async run(repeats) {
-        const begun = performance.now();
-        for (let i = 0; i < repeats; i++) last = (await session.run(feeds)).y.data as Float32Array<ArrayBuffer>;
-        return (performance.now() - begun) / 1000 / repeats;
-      },
-      output: () => last,
-      close: () => session.release(),
+      run: async (repeats) => (await peer.ask("run", { id, repeats })).seconds as number,
+      output: async () => new Float32Array(await peer.fetch((path) => peer.ask("save", { id, path }))),
+      close: async () => void await peer.ask("close", { id }),
     };
   };
   const refused = await tryWebGpu(open);
   return {
-    description: `onnxruntime ${runtime.env.versions.node ?? runtime.env.versions.common ?? ""}`.trim(),
+    description: `onnxruntime ${version}, ${threads} threads`,
     providers: refused === "" ? ["cpu", "webgpu"] : ["cpu"],
     refused,
     open,
+    close: () => peer.close(),
   };
 }
 
@@ -97,10 +84,11 @@ async function tryWebGpu(open: OnnxPeer["open"]): Promise<string> {
   try {
     const session = await open(node, Float32Array.of(1, 2, 3, 4), "webgpu");
     await session.run(1);
-    const right = session.output()[3] === -4;
+    const right = (await session.output())[3] === -4;
     await session.close();
     return right ? "" : "it gives wrong answers";
   } catch (e) {
-    return (e instanceof Error ? e.message : String(e)).split("\n")[0].replace(/^.*was false\. /, "");
+    if (!(e instanceof LabError)) throw e;
+    return e.problem.replace(/^.*was false\. /, "");
   }
 }

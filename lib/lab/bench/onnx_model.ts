@@ -41,7 +41,7 @@ type Field = readonly [number: number, value: number | string | Uint8Array];
  * assert.deepEqual([...bytes.subarray(0, 2)], [8, 9]); // field 1, a number: IR version 9
  * ```
  */
-export function onnxModel(node: OnnxNode): Uint8Array {
+export function onnxModel(node: OnnxNode): Uint8Array<ArrayBuffer> {
   const value = (name: string, shape: readonly number[]) => {
     const dims = shape.map((n): Field => [1, message([[1, n]])]);
     return message([[1, name], [2, message([[1, message([[1, ONNX_FLOAT], [2, message(dims)]])]])]]);
@@ -74,7 +74,7 @@ export function onnxModel(node: OnnxNode): Uint8Array {
 }
 
 /** Fields one after another: numbers as varints, texts and bytes with their length before them. */
-function message(fields: readonly Field[]): Uint8Array {
+function message(fields: readonly Field[]): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   for (const [number, value] of fields) {
     if (typeof value === "number") parts.push(varint(number << 3), varint(value));

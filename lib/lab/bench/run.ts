@@ -122,6 +122,7 @@ export async function runBench(o: BenchOptions = {}): Promise<BenchReport> {
     };
   } finally {
     await torch?.close();
+    await onnx?.close();
     gpu?.close();
   }
 }

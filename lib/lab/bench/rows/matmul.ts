@@ -80,7 +80,7 @@ async function matmulRow(c: BenchContext, s: Shape): Promise<BenchRow> {
       spread: t.peers["jax-js webgpu"].ratioSpread,
       rounds: t.rounds,
       agreement: right,
-      note: [`kernel "${timing.variant}"`, ...missing(c, ["torch", "onnxruntime"])].join("; "),
+      note: [`kernel "${timing.variant}"`, ...missing(c, ["torch", "onnxruntime", "onnxruntime's WebGPU"])].join("; "),
       figures: { gflops: operations / t.ours.seconds / 1e9 },
     };
   } finally {

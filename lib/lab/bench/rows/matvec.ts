@@ -140,7 +140,7 @@ export async function matvecRow(c: BenchContext, s: Shape): Promise<BenchRow> {
           Math.round(three.bytes * three.copies / 2 ** 20)
         } MiB`,
         peers.length > 2 ? "the CPU's libraries keep one copy of the weights, in the cache where it fits" : "",
-        ...missing(c, ["torch", "onnxruntime"]),
+        ...missing(c, ["torch", "onnxruntime", "onnxruntime's WebGPU"]),
       ].filter((p) => p !== "").join("; "),
       figures: {
         "own f16 / 3 bits": t.peers["own f16"].ratio,
