@@ -7,7 +7,7 @@ import type { ModelFiles } from "../io/open_model.ts";
 import type { OnProgress } from "../io/progress.ts";
 import { openWindows, type TextWindows } from "../io/windows.ts";
 import { type Kernels, openKernels } from "../kernels/kernels.ts";
-import { needsText } from "../methods/method.ts";
+import { needsOf } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
 import { estimateMemory, type MemoryEstimate } from "../model/memory.ts";
@@ -94,7 +94,7 @@ export async function openExperiment(
       cut.set(key, opened);
       return opened;
     };
-    const needs = needsText(findMethod(recipe.method));
+    const needs = needsOf(findMethod(recipe.method), recipe.options).text;
     const calibration = needs ? await windows(recipe.calibration, "calibration") : null;
     const evaluation = await windows(recipe.evaluation, "evaluation");
     const plan = planExperiment(recipe, model);

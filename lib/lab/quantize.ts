@@ -8,7 +8,7 @@ import { type TensorToWrite, writeSafetensors } from "../io/safetensors_write.ts
 import { type Matrix, matrix } from "../io/tensor.ts";
 import type { TextWindows } from "../io/windows.ts";
 import type { Kernels } from "../kernels/kernels.ts";
-import { needsText } from "../methods/method.ts";
+import { needsOf } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
 import type { Block, Hidden, LanguageModel } from "../model/language_model.ts";
 import { quadratic } from "../model/quadratic.ts";
@@ -60,7 +60,9 @@ export async function quantizeModel(input: QuantizeInput): Promise<QuantizeResul
   const { recipe, model, journal, calibration } = input, method = findMethod(recipe.method);
   const layers: Record<string, PackedEntry> = {}, seconds: Record<string, number> = {};
   const add = (stage: string, s: number) => seconds[stage] = (seconds[stage] ?? 0) + s;
-  if (needsText(method) && !calibration) throw new LabError("input", method.name, "needs calibration text");
+  if (needsOf(method, recipe.options).text && !calibration) {
+    throw new LabError("input", method.name, "needs calibration text");
+  }
   const kept = calibration ? await keptFlow(journal.folder, journal.finished.length) : null;
   let hidden: Hidden | null = kept?.hidden ?? null;
   if (calibration && !hidden) hidden = await model.embed(calibration.ids, calibration.windows, calibration.length);
@@ -110,14 +112,15 @@ async function quantizeBlock(
 ): Promise<JournalLine> {
   const { recipe, model, kernels } = input, method = findMethod(recipe.method);
   const plan = planBlock(recipe, index, model.linears(index)).filter((p) => p.quantize);
-  const context = { kernels, factors: new FactorCache(), objective: quadratic };
+  const needs = needsOf(method, recipe.options),
+    context = { kernels, factors: new FactorCache(), objective: quadratic };
   const tensors: TensorToWrite[] = [], layers: Record<string, PackedEntry> = {}, seconds: Record<string, number> = {};
   const add = (stage: string, s: number) => seconds[stage] = (seconds[stage] ?? 0) + s;
   for (const stage of stagesOf(plan, recipe.trueSequential)) {
     const start = performance.now(), inputs = [...new Set(stage.map((p) => p.linear.input))];
-    const grams = method.needs.hessian && hidden ? await block.gram(hidden, inputs) : new Map<string, Matrix>();
+    const grams = needs.hessian && hidden ? await block.gram(hidden, inputs) : new Map<string, Matrix>();
     const captured = new Map<string, Matrix>();
-    if (method.needs.inputs && hidden) {
+    if (needs.inputs && hidden) {
       for (const input of inputs) captured.set(input, sampleInputs(await block.capture(hidden, input)));
     }
     if (grams.size + captured.size > 0) add("calibrate", secondsSince(start));

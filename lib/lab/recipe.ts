@@ -28,6 +28,8 @@ export interface Recipe {
    * For all other methods stored ones: no linear keeps more, to the last scale and index.
    */
   readonly bits: number;
+  /** "stored": rtn, optq and owq too are held to stored bits, with scales of 16 bits. */
+  readonly budget: "nominal" | "stored";
   /** Weak columns of each linear, where they do not come from the target. */
   readonly rank: number | null;
   /** The method's options, complete. */
@@ -65,10 +67,14 @@ const DEFAULT_TEXT = { samples: 32, seqLen: 512 };
 export function makeRecipe(input: RecipeInput): Recipe {
   const method = findMethod(input.method ?? "owq"), bits = input.bits ?? 3.1, rank = input.rank ?? null;
   if (!(bits >= 2 && bits < 9)) throw new LabError("input", "bits", `a target of ${bits}`, "Ask for 2 up to 8.99.");
-  if (!method.candidates && !method.weakColumns && !Number.isInteger(bits)) {
-    const hint = `Ask for ${Math.floor(bits)} or ${
-      Math.floor(bits) + 1
-    }, or take a method with weak columns, such as owq.`;
+  const budget = input.budget ?? "nominal";
+  if (budget === "stored" && rank !== null) {
+    throw new LabError("input", "rank", "is what a budget of stored bits decides", "Give one or the other.");
+  }
+  if (method.nominal && budget === "nominal" && !method.weakColumns && !Number.isInteger(bits)) {
+    const hint =
+      `Ask for ${Math.floor(bits)} or ${Math.floor(bits) + 1}, take a method with weak columns, such as owq, ` +
+      `or count stored bits: --budget stored.`;
     throw new LabError("input", "bits", `${method.name} stores whole bits a code, not ${bits}`, hint);
   }
   if (rank !== null && !method.weakColumns) throw new LabError("input", "rank", `${method.name} keeps no weak columns`);
@@ -78,6 +84,7 @@ export function makeRecipe(input: RecipeInput): Recipe {
     injected: input.injected ?? 1,
     method: method.name,
     bits,
+    budget,
     rank,
     options: readOptions(method, input.options ?? {}),
     layers: input.layers ?? null,
@@ -132,7 +139,8 @@ export function planBlock(recipe: Recipe, block: number, linears: readonly Linea
   const matches = (pattern: string | null, l: LinearInfo) => pattern === null || new RegExp(pattern).test(name(l));
   const quantized = linears.filter((l) => matches(recipe.layers, l));
   const withColumns = quantized.filter((l) => matches(recipe.weakLayers, l));
-  const columns = !method.weakColumns
+  const solved = !method.nominal || recipe.budget === "stored";
+  const columns = !method.weakColumns || solved
     ? new Map<string, number>()
     : recipe.rank !== null
     ? columnsForRank(withColumns, recipe.rank)
@@ -140,7 +148,7 @@ export function planBlock(recipe: Recipe, block: number, linears: readonly Linea
   return linears.map((linear) => {
     const shape = { rows: linear.out, cols: linear.in }, weakColumns = columns.get(linear.name) ?? 0;
     const common = { linear, name: name(linear), quantize: quantized.includes(linear), weakColumns };
-    if (common.quantize && method.candidates) {
+    if (common.quantize && solved) {
       return { ...common, ...fitToTarget(method, shape, options, recipe.bits, common.name) };
     }
     const bits = Math.floor(recipe.bits), stored = method.stored(shape, options, bits, weakColumns);

@@ -1,6 +1,7 @@
 // How long a run will take, from a few seconds of the real work: one block, two windows, a few rows of one layer.
 import { type Matrix, matrix } from "../io/tensor.ts";
 import type { Kernels } from "../kernels/kernels.ts";
+import { needsOf } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
 import { secondsSince } from "../quant/context.ts";
 import type { LayerProblem } from "../quant/layer.ts";
@@ -45,8 +46,9 @@ export async function estimateTime(x: OpenedExperiment, kernels: Kernels): Promi
     const plan = x.plan.blocks[0].find((p) => p.quantize);
     if (plan) {
       const { name, input } = plan.linear;
-      const hessian = method.needs.hessian ? (await block.gram(hidden, [input])).get(input) ?? null : null;
-      const inputs = method.needs.inputs ? sampleInputs(await block.capture(hidden, input)) : null;
+      const needs = needsOf(method, recipe.options);
+      const hessian = needs.hessian ? (await block.gram(hidden, [input])).get(input) ?? null : null;
+      const inputs = needs.inputs ? sampleInputs(await block.capture(hidden, input)) : null;
       const problem = tried(block.weight(name), hessian, inputs);
       const seconds = await timed(() =>
         method.quantizeLayer(problem, plan.options, plan.bits, Math.min(plan.weakColumns, 2), { kernels })

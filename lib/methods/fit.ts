@@ -11,7 +11,7 @@ export interface Fitted extends Setting {
 /**
  * The first of a method's candidates that stores no more than the target.
  *
- * @param method one with `candidates`. @param shape (out, in). @param options as the user set them.
+ * @param method the method. @param shape (out, in). @param options as the user set them.
  * @param target bits a weight, everything counted. @param name of the linear, for the message.
  * @throws LabError that says how few bits the method can do with.
  * @example
@@ -31,8 +31,8 @@ export function fitToTarget(
   name: string,
 ): Fitted {
   let least = Infinity;
-  for (const setting of method.candidates?.(shape, options, target) ?? []) {
-    const stored = method.stored(shape, setting.options, setting.bits, 0);
+  for (const setting of method.candidates(shape, options, target)) {
+    const stored = method.stored(shape, setting.options, setting.bits, setting.weakColumns ?? 0);
     if (stored.perWeight <= target + 1e-9) return { ...setting, stored };
     least = Math.min(least, stored.perWeight);
   }
@@ -49,7 +49,7 @@ export function fitToTarget(
  * The usual knobs of a grid: as many bits a code as fit, then as small groups.
  *
  * @param length weights of a line that is cut into groups: in, or out for groups along the outputs.
- * @param o options with `codeBits` and `groupSize`, each 0 where it is to be solved.
+ * @param o options with `groupSize` and, where a method has it, `codeBits`, each 0 where it is to be solved.
  * @param target bits a weight. @param widths widths that a code may have.
  */
 export function* gridCandidates(
@@ -60,14 +60,14 @@ export function* gridCandidates(
 ): Generator<Setting> {
   for (const bits of wanted(o, "codeBits", widths.filter((b) => b <= target))) {
     for (const groupSize of wanted(o, "groupSize", groupSizes(length))) {
-      yield { bits, options: { ...o, codeBits: bits, groupSize } };
+      yield { bits, options: { ...o, ...("codeBits" in o ? { codeBits: bits } : {}), groupSize } };
     }
   }
 }
 
 /** What the user set, or else all there are. */
 export function wanted(o: Options, key: string, all: readonly number[]): readonly number[] {
-  const set = Number(o[key]);
+  const set = Number(o[key] ?? 0);
   return set === 0 ? all : [set];
 }
 

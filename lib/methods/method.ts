@@ -20,6 +20,8 @@ export interface Setting {
   /** Bits of a code. */
   readonly bits: number;
   readonly options: Options;
+  /** Columns kept in 16 bits, where they are the knob. */
+  readonly weakColumns?: number;
 }
 
 /** One method of quantization: a row of the table in table.ts. */
@@ -52,11 +54,13 @@ export interface Method {
    */
   stored(shape: LinearShape, options: Options, bits: number, weakColumns: number): StoredBits;
   readonly storedExactly?: boolean;
+  /** A target means nominal bits, as in the papers, unless the run says otherwise (rtn, optq, owq). */
+  readonly nominal?: boolean;
   /**
    * Settings of the knobs in the order in which they are preferred; the first that stores no more than the target is
-   * taken (fit.ts). What the user set is kept. Absent where a target means the bits of a code, as in the papers.
+   * taken (fit.ts). What the user set is kept.
    */
-  candidates?(shape: LinearShape, options: Options, target: number): Iterable<Setting>;
+  candidates(shape: LinearShape, options: Options, target: number): Iterable<Setting>;
   /** The values an option may take where they are few. */
   readonly choices: Readonly<Record<string, readonly OptionValue[]>>;
   /**
@@ -73,9 +77,10 @@ export interface Method {
   ): Promise<AnyLayer>;
 }
 
-/** Whether a method measures anything on a text. */
-export function needsText(method: Method): boolean {
-  return method.needs.hessian || method.needs.inputs === true;
+/** What a run of a method with these options must provide: weak columns need H whatever the method. */
+export function needsOf(method: Method, o: Options): { hessian: boolean; inputs: boolean; text: boolean } {
+  const hessian = method.needs.hessian || Number(o.weak ?? 0) > 0, inputs = method.needs.inputs === true;
+  return { hessian, inputs, text: hessian || inputs };
 }
 
 /** What codes on one grid with weak columns store: `stored` of RTN, OPTQ and OWQ. */

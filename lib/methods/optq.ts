@@ -2,6 +2,7 @@
 // by the inputs' second moment, so that the layer's output changes least.
 //   minimise tr(D H Dᵀ), D = Ŵ − W: q_k from w_k + Σ_{j<k} (w_j − ŵ_j) M[j, k]
 import { optq, OPTQ_DEFAULTS, type OptqOptions } from "../quant/optq.ts";
+import { gridCandidates } from "./fit.ts";
 import { gridStorage, type Method, type Options } from "./method.ts";
 
 const { bits: _bits, ...defaults } = OPTQ_DEFAULTS;
@@ -37,7 +38,9 @@ export const OPTQ: Method = {
   weakColumns: false,
   defaults: { ...defaults, tuning: "minmax" },
   choices: OPTQ_CHOICES,
+  nominal: true,
   stored: gridStorage,
+  candidates: (shape, o, target) => gridCandidates(shape.cols, { ...o, scaleBits: 16 }, target),
   quantizeLayer: (problem, o, bits, _weak, context) =>
     optq(problem, optqOptions(o, bits), context, new Int32Array(0), null),
 };

@@ -18,7 +18,16 @@ export const OWQ: Method = {
   weakColumns: true,
   defaults,
   choices: { ...OPTQ_CHOICES, rule: SENSITIVITY_RULES },
+  nominal: true,
   stored: gridStorage,
+  *candidates(shape, o, target) {
+    const options = { ...o, scaleBits: 16 };
+    for (let bits = Math.min(8, Math.floor(target)); bits >= 2; bits--) {
+      for (let weakColumns = Math.floor(shape.cols / 4); weakColumns >= 0; weakColumns--) {
+        yield { bits, options, weakColumns };
+      }
+    }
+  },
   quantizeLayer: (problem, o, bits, weak, context) => {
     const rule = SENSITIVITY_RULES.find((r) => r === o.rule) ?? OWQ_DEFAULTS.rule;
     return owq(problem, { ...optqOptions(o, bits), rule, sensitivitySteps: Number(o.sensitivitySteps) }, weak, context);

@@ -1,6 +1,7 @@
 // Round to nearest. Each weight goes to the nearest point of its row's min–max grid; nothing is measured, nothing learnt.
 //   q = clamp(round(w / s) + z, 0, 2^b − 1),  s = (max − min) / (2^b − 1),  z = round(−min / s)
 import { rtn } from "../quant/rtn.ts";
+import { gridCandidates } from "./fit.ts";
 import { gridStorage, type Method } from "./method.ts";
 
 /** The baseline that every other method has to beat. */
@@ -13,7 +14,9 @@ export const RTN: Method = {
   weakColumns: false,
   defaults: { symmetric: false, groupSize: 0, scaleBits: 32 },
   choices: { scaleBits: [16, 32] },
+  nominal: true,
   stored: gridStorage,
+  candidates: (shape, o, target) => gridCandidates(shape.cols, { ...o, scaleBits: 16 }, target),
   quantizeLayer: (problem, o, bits) =>
     Promise.resolve(rtn(problem, {
       bits,

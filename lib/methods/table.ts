@@ -15,23 +15,24 @@ import { RTN } from "./rtn.ts";
 import { CROSSQUANT, SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
 import { SPQR } from "./spqr.ts";
 import { SVDQUANT } from "./svdquant.ts";
+import { withWeakColumns } from "./weak_columns.ts";
 
 const ROWS: readonly Method[] = [
   RTN,
   OPTQ,
   OWQ,
-  HQQ,
-  NF4,
-  FP4,
+  withWeakColumns(HQQ),
+  withWeakColumns(NF4),
+  withWeakColumns(FP4),
   LLM_INT8,
-  FINEQUANT,
-  AWQ,
+  withWeakColumns(FINEQUANT),
+  withWeakColumns(AWQ),
   SMOOTHQUANT,
-  SMOOTHQUANT_PLUS,
+  withWeakColumns(SMOOTHQUANT_PLUS),
   CROSSQUANT,
   SPQR,
-  ADADIM,
-  LORC,
+  withWeakColumns(ADADIM),
+  withWeakColumns(LORC),
   LQER,
   SVDQUANT,
   COMPACTIFAI,

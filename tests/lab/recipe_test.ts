@@ -34,3 +34,21 @@ Deno.test("makeRecipe() refuses what no method can do, with what to try", () => 
   assert.throws(() => makeRecipe({ options: { actOrder: "yes" } }), /true or false/);
   assert.throws(() => makeRecipe({ options: { colour: 1 } }), /no such option/);
 });
+
+Deno.test("planBlock() holds every method to stored bits where the budget says so, each linear by itself", () => {
+  for (const [method, bits] of [["rtn", 3.7], ["optq", 4.5], ["owq", 4.6], ["hqq", 3.9], ["spqr", 4.2]] as const) {
+    const plans = planBlock(makeRecipe({ method, bits, budget: "stored" }), 0, linears);
+    for (const p of plans) {
+      assert(
+        p.stored.perWeight <= bits && p.stored.perWeight > bits - 0.45,
+        `${method} ${p.name} ${p.stored.perWeight}`,
+      );
+    }
+    if (method === "owq") assert(plans.every((p) => p.weakColumns > 0));
+  }
+  assert.throws(() => makeRecipe({ method: "owq", budget: "stored", rank: 4 }), /rank/);
+  assert.throws(
+    () => planBlock(makeRecipe({ method: "hqq", bits: 2 }), 0, linears),
+    /hqq stores at least .* 0\.attn\.q/,
+  );
+});

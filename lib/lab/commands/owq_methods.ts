@@ -33,6 +33,7 @@ function needsOf({ needs }: Method): string {
 }
 
 function targetsOf(m: Method): string {
-  if (m.candidates) return "stored bits, such as 3.1; options that are 0 are solved for them";
-  return m.weakColumns ? "any, such as 3.01, weak columns included (nominal)" : "whole bits a code";
+  if (!m.nominal) return "stored bits, such as 3.1; options that are 0 are solved for them";
+  const nominal = m.weakColumns ? "nominal bits, such as 3.01, weak columns included" : "whole bits a code";
+  return `${nominal}; with --budget stored, stored bits`;
 }

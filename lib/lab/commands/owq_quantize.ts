@@ -23,6 +23,10 @@ const INFO = {
     },
     method: { value: "NAME", help: "see `owq methods`; owq by default" },
     bits: { value: "B", help: "target bits, such as 3.01; 3.1 by default" },
+    budget: {
+      value: "nominal|stored",
+      help: "what --bits means for rtn, optq and owq: as in the papers (default), or everything that is stored",
+    },
     rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
     layers: { value: "PATTERN", help: "quantize only linears whose name matches, such as 'self_attn' or '^[0-3]\\.'" },
     "weak-layers": { value: "PATTERN", help: "weak columns only where the name matches" },
@@ -48,6 +52,7 @@ export function main(args: readonly string[]): Promise<never> {
       injected: number(input, "injected") ?? 1,
       method: input.text("method") ?? "owq",
       bits: number(input, "bits") ?? 3.1,
+      budget: budget(input.text("budget")),
       rank: number(input, "rank") ?? null,
       layers: input.text("layers") ?? null,
       weakLayers: input.text("weak-layers") ?? null,
@@ -92,6 +97,11 @@ export function main(args: readonly string[]): Promise<never> {
       return 130;
     }
   }, args);
+}
+
+function budget(text = "nominal"): "nominal" | "stored" {
+  if (text === "nominal" || text === "stored") return text;
+  throw new LabError("input", "--budget", `"${text}"`, "It takes nominal or stored.");
 }
 
 function localCopy(path: string | undefined) {
