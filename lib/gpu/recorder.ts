@@ -9,15 +9,24 @@ export interface Recorder {
    * @param operations what they cost, about: their arithmetic operations. Submits first where that would be too much at once.
    */
   pass(operations: number): Promise<GPUComputePassEncoder>;
-  /** Submits what is left; what reads a result waits for it. */
+  /** Copies `bytes` of a buffer after all dispatches so far, before those to come. */
+  copy(from: GPUBuffer, fromAt: number, to: GPUBuffer, bytes: number): void;
+  /** Submits what is left; what reads a result waits for it, and tells `learn` when it has. */
   finish(): void;
+  /** Says that everything submitted is done now. */
+  learn(): void;
 }
 
+/** What a submission should take at most; a driver's watchdog sits at seconds. */
 const TARGET_MS = 100;
+/** How much may be under way before somebody waits: a wait costs 10 ms of Deno's own (fence.ts). */
+const PENDING_MS = 500;
+/** A submission goes off after so many calls of `pass`, so that the device works while the rest is recorded. */
+const PASSES = 64;
 
 /**
- * Opens a recorder. In between, whenever about 100 ms of work are under way, it waits for them, learns how fast the device
- * is, and lets the event loop run.
+ * Opens a recorder. Whenever about half a second of work is under way, it waits for it, learns how fast the device is, and
+ * lets the event loop run.
  *
  * @throws (from `pass`) the signal's reason when it is aborted; LabError when the device is lost.
  * @example
@@ -35,34 +44,50 @@ const TARGET_MS = 100;
  */
 export function openRecorder(gpu: Gpu, signal?: AbortSignal): Recorder {
   const { device, pace } = gpu;
-  let open: { encoder: GPUCommandEncoder; pass: GPUComputePassEncoder } | null = null;
-  let spent = 0, since = 0;
+  let encoder: GPUCommandEncoder | null = null, pass: GPUComputePassEncoder | null = null;
+  let own = 0, passes = 0, pending = 0, since = 0; // operations and calls of this submission; operations under way
+  const endPass = () => {
+    pass?.end();
+    pass = null;
+  };
   const submit = () => {
-    if (open === null) return;
-    open.pass.end();
-    since = performance.now();
-    device.queue.submit([open.encoder.finish()]);
-    open = null;
+    endPass();
+    if (encoder === null) return;
+    if (pending === 0) since = performance.now();
+    device.queue.submit([encoder.finish()]);
+    pending += own;
+    [encoder, own, passes] = [null, 0, 0];
+  };
+  const learn = () => {
+    if (pending === 0) return;
+    const rate = pending / Math.max(performance.now() - since, 0.1), factor = rate / pace.operationsPerMs;
+    pace.operationsPerMs *= Math.min(Math.max(factor, 0.25), 8); // one odd measurement must not make the next one last
+    pending = 0;
+  };
+  const begin = () => {
+    gpu.check();
+    return encoder ??= device.createCommandEncoder();
   };
   return {
     async pass(operations) {
-      if (open !== null && (spent + operations) / pace.operationsPerMs > TARGET_MS) {
+      if (passes >= PASSES || (passes > 0 && (own + operations) / pace.operationsPerMs > TARGET_MS)) {
         submit();
-        await device.queue.onSubmittedWorkDone();
-        const rate = spent / Math.max(performance.now() - since, 0.1), factor = rate / pace.operationsPerMs;
-        pace.operationsPerMs *= Math.min(Math.max(factor, 0.25), 8); // one odd measurement must not make the next one last
-        spent = 0;
-        await new Promise((resolve) => setTimeout(resolve));
-        signal?.throwIfAborted();
+        if ((pending + operations) / pace.operationsPerMs > PENDING_MS) {
+          await device.queue.onSubmittedWorkDone();
+          learn();
+          await new Promise((resolve) => setTimeout(resolve));
+          signal?.throwIfAborted();
+        }
       }
-      if (open === null) {
-        gpu.check();
-        const encoder = device.createCommandEncoder();
-        open = { encoder, pass: encoder.beginComputePass() };
-      }
-      spent += operations;
-      return open.pass;
+      own += operations;
+      passes++;
+      return pass ??= begin().beginComputePass();
+    },
+    copy(from, fromAt, to, bytes) {
+      endPass();
+      begin().copyBufferToBuffer(from, fromAt, to, 0, bytes);
     },
     finish: submit,
+    learn,
   };
 }

@@ -23,6 +23,12 @@ export interface Decoder {
   readonly position: number;
   /** Reads more tokens. @returns the logits (vocab) of what follows the last one. */
   append(ids: readonly number[]): Promise<Floats>;
+  /**
+   * Reads `id`, then the likeliest token that follows, and so on, where that is faster than to ask for each.
+   *
+   * @returns the tokens that follow `id`, `most` of them or fewer, the last one unread; none after one of `stop`.
+   */
+  write?(id: number, most: number, stop: readonly number[]): Promise<number[]>;
   /** Forgets the text. */
   restart(): void;
   close(): void;

@@ -108,13 +108,19 @@ export async function continueText(
   o: GenerateOptions,
 ): Promise<number[]> {
   const out: number[] = [], random = rng(o.seed ?? 0, "sampling"), stop = [o.stop ?? []].flat();
-  let logits = await decoder.append(prompt);
-  while (out.length < o.tokens) {
-    const next = o.temperature ? drawToken(logits, o, random) : likeliest(logits);
-    if (stop.includes(next)) break;
+  const choose = (logits: ArrayLike<number>) => o.temperature ? drawToken(logits, o, random) : likeliest(logits);
+  let next = choose(await decoder.append(prompt)), ahead: number[] = [];
+  while (out.length < o.tokens && !stop.includes(next)) {
     out.push(next);
     o.onToken?.(next);
-    if (out.length < o.tokens) logits = await decoder.append([next]);
+    const left = o.tokens - out.length;
+    if (left === 0) break;
+    if (ahead.length === 0) {
+      ahead = decoder.write && !o.temperature
+        ? await decoder.write(next, left, stop)
+        : [choose(await decoder.append([next]))];
+    }
+    next = ahead.shift()!;
   }
   return out;
 }

@@ -1,5 +1,6 @@
 // The two ends of the packed runtime: token ids to vectors on the way in; final norm, head and likelihoods on the way out.
 import type { Floats } from "../io/tensor.ts";
+import { bindArgmax, type LogitsPart, winnersWords } from "../kernels/argmax.ts";
 import { bindEmbed } from "../kernels/embed.ts";
 import type { DeviceLinear } from "../kernels/linear.ts";
 import { bindNll, NLL_PARTS } from "../kernels/token_nll.ts";
@@ -72,14 +73,26 @@ export interface Head {
   /** From the residual stream to the logits of the last vector. */
   readonly last: readonly ChainStep[];
   /** Logits (rows) of each part of the vocabulary, after `last`. */
-  readonly logits: readonly { readonly buffer: GPUBuffer; readonly rows: number }[];
+  readonly logits: readonly LogitsPart[];
+  /** From the logits of the last vector to the next token, in ids[0] and written[position]. */
+  readonly pick: readonly ChainStep[];
   /** From the residual stream to what likelihoods are made of; made when first asked for. */
   scoring(targets: GPUBuffer): Promise<{ readonly steps: readonly ChainStep[]; readonly parts: readonly GPUBuffer[] }>;
 }
 
-/** Final norm, projection and head. */
-export async function openHead(chain: Chain, w: Workspace, type: TableType): Promise<Head> {
-  const { config: c } = chain, { names } = c;
+/**
+ * Final norm, projection and head.
+ *
+ * @param ids token ids of the next pass. @param written (positions) u32.
+ */
+export async function openHead(
+  chain: Chain,
+  w: Workspace,
+  type: TableType,
+  ids: GPUBuffer,
+  written: GPUBuffer,
+): Promise<Head> {
+  const { config: c, step } = chain, { names } = c;
   const data = await chain.tensor(c.tied ? `${names.base}${names.embed}.weight` : `${names.head}.weight`);
   const dtype = dtypeOf(data, type), pieces: (Part & { linear: DeviceLinear })[] = [];
   for (const part of partsOf(chain, c.vocab, c.embedWidth)) {
@@ -101,15 +114,18 @@ export async function openHead(chain: Chain, w: Workspace, type: TableType): Pro
     steps.push(chain.apply(projection, normed, x, last ? 1 : undefined));
     return { steps, x };
   };
-  const one = await finish(true), logits = [];
-  for (const { linear, rows } of pieces) {
+  const one = await finish(true), logits: LogitsPart[] = [];
+  for (const { linear, first, rows } of pieces) {
     const buffer = chain.scratch(rows, "logits", 1);
     one.steps.push(chain.apply(linear, one.x, buffer, 1));
-    logits.push({ buffer, rows });
+    logits.push({ buffer, first, rows });
   }
+  const winners = chain.scratch(winnersWords(logits.length), "likeliest tokens", 1);
+  const pick = await bindArgmax(chain.gpu, logits, { step, winners, ids, written });
   return {
     last: one.steps,
     logits,
+    pick: pick.map((kernel) => chain.costing(kernel, c.vocab)),
     async scoring(targets) {
       const { steps, x } = await finish(false), parts: GPUBuffer[] = [];
       for (const { linear, first, rows } of pieces) {

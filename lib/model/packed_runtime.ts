@@ -1,10 +1,11 @@
 // A model that runs on the WebGPU device from its packed weights: it reads a prompt, writes text, scores windows. No jax.
 import type { Gpu } from "../gpu/device.ts";
-import { openRecorder } from "../gpu/recorder.ts";
+import { openRecorder, type Recorder } from "../gpu/recorder.ts";
 import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
 import type { TensorSource } from "../io/source.ts";
 import type { Floats } from "../io/tensor.ts";
+import { NOT_FINITE } from "../kernels/argmax.ts";
 import { joinNll, NLL_PARTS } from "../kernels/token_nll.ts";
 import type { ModelConfig, RawConfig } from "./config.ts";
 import type { Decoder } from "./decode.ts";
@@ -46,6 +47,8 @@ export interface PackedRuntime extends Decoder {
   readonly linears: { readonly packed: number; readonly dense: number; readonly kernels: readonly string[] };
   /** Dispatches of a block (on average), and of one token from id to logits; a linear may take several. */
   readonly dispatches: { readonly block: number; readonly token: number };
+  /** As Decoder's: about half a second's tokens without a word from the host. */
+  write(id: number, most: number, stop: readonly number[]): Promise<number[]>;
   /** Perplexity of windows of tokens; forgets the text. */
   score(text: TokenWindows, onProgress?: OnProgress): Promise<Perplexity>;
 }
@@ -96,8 +99,11 @@ export async function openPackedRuntime(
         o.onProgress?.({ what: "loading onto the device", done: i + 1, total: config.blocks, unit: "blocks" });
       }
       const perBlock = countDispatches(body.slice(before)) / config.blocks;
-      const head = await openHead(chain, work, o.tables ?? "auto");
-      return new DeviceRuntime(model.label, chain, o.capacity, { ids, body, head, perBlock });
+      const words = (label: string, each: number) =>
+        chain.upload("workspace", new Uint32Array(Math.max(4, each * o.capacity)), label);
+      const written = words("tokens written", 1), marks = words("positions", 2);
+      const head = await openHead(chain, work, o.tables ?? "auto", ids, written);
+      return new DeviceRuntime(model.label, chain, o.capacity, { ids, written, marks, body, head, perBlock });
     } catch (e) {
       chain.free();
       throw e;
@@ -118,16 +124,25 @@ function checkCapacity(label: string, c: ModelConfig, capacity: number): void {
 /** The chain of a model, by its parts. */
 interface Parts {
   readonly ids: GPUBuffer;
+  /** (capacity) the token after each position. */
+  readonly written: GPUBuffer;
+  /** (capacity, 2) positions that the step's uniform takes on, one after another. */
+  readonly marks: GPUBuffer;
   readonly body: readonly ChainStep[];
   readonly head: Head;
   readonly perBlock: number;
 }
+
+/** Tokens that are written without a word from the host take about so long: reading them back takes 11 ms in Deno. */
+const BURST_SECONDS = 0.5;
 
 class DeviceRuntime implements PackedRuntime {
   readonly #chain: Chain;
   readonly #parts: Parts;
   #scoring: { steps: readonly ChainStep[]; parts: readonly GPUBuffer[]; targets: GPUBuffer } | null = null;
   #position = 0;
+  /** What a token took last, readback included. */
+  #tokenSeconds = 0.1;
 
   constructor(readonly label: string, chain: Chain, readonly capacity: number, parts: Parts) {
     [this.#chain, this.#parts] = [chain, parts];
@@ -160,7 +175,7 @@ class DeviceRuntime implements PackedRuntime {
   }
 
   /** Runs some tokens through the blocks, then through `end`, in submissions of about 100 ms. */
-  async #pass(ids: ArrayLike<number>, end: readonly ChainStep[], targets?: ArrayLike<number>): Promise<void> {
+  async #pass(ids: ArrayLike<number>, end: readonly ChainStep[], targets?: ArrayLike<number>): Promise<Recorder> {
     const { gpu, step } = this.#chain, { queue } = gpu.device, start = this.#position, n = ids.length;
     queue.writeBuffer(step, 0, Uint32Array.of(start, n));
     queue.writeBuffer(this.#parts.ids, 0, Uint32Array.from(ids));
@@ -170,6 +185,7 @@ class DeviceRuntime implements PackedRuntime {
     for (const s of end) s.record(await recorder.pass(s.operations(start, n)), start, n);
     recorder.finish();
     this.#position += n;
+    return recorder;
   }
 
   #checkIds(ids: ArrayLike<number>): void {
@@ -189,9 +205,10 @@ class DeviceRuntime implements PackedRuntime {
     this.#checkIds(ids);
     const { vectors, gpu } = this.#chain, { head } = this.#parts;
     return await gpu.run(`${ids.length} tokens of ${this.label}`, async () => {
+      let last: Recorder | null = null;
       for (let at = 0; at < ids.length; at += vectors) {
         const end = at + vectors >= ids.length ? head.last : [];
-        await this.#pass(ids.slice(at, at + vectors), end);
+        last = await this.#pass(ids.slice(at, at + vectors), end);
       }
       const logits = new Float32Array(this.config.vocab);
       let at = 0;
@@ -199,7 +216,47 @@ class DeviceRuntime implements PackedRuntime {
         logits.set(new Float32Array(await this.#chain.read(buffer, rows * 4)), at);
         at += rows;
       }
+      last?.learn();
       return finite(this.label, logits);
+    });
+  }
+
+  async write(id: number, most: number, stop: readonly number[]): Promise<number[]> {
+    const start = this.#position, { gpu, step } = this.#chain, { body, head, ids, written, marks } = this.#parts;
+    if (most < 1 || start + most > this.capacity) {
+      const text = `${most} tokens after ${start}, it was opened for ${this.capacity}`;
+      throw new LabError("input", this.label, text, "Open it with a larger capacity.");
+    }
+    this.#checkIds([id]);
+    const count = Math.max(1, Math.min(most, Math.round(BURST_SECONDS / this.#tokenSeconds)));
+    return await gpu.run(`${count} tokens of ${this.label}`, async () => {
+      const begun = performance.now(), recorder = openRecorder(gpu), steps = [...body, ...head.last, ...head.pick];
+      gpu.device.queue.writeBuffer(
+        marks,
+        0,
+        Uint32Array.from({ length: 2 * count }, (_, i) => i % 2 ? 1 : start + i / 2),
+      );
+      gpu.device.queue.writeBuffer(ids, 0, Uint32Array.of(id));
+      for (let i = 0; i < count; i++) {
+        recorder.copy(marks, 8 * i, step, 8);
+        for (const s of steps) s.record(await recorder.pass(s.operations(start + i, 1)), start + i, 1);
+      }
+      recorder.finish();
+      const all = new Uint32Array(await this.#chain.read(written, 4 * (start + count)));
+      recorder.learn();
+      this.#tokenSeconds = (performance.now() - begun) / 1000 / count;
+      const text = [...all.subarray(start)], end = text.findIndex((t) => stop.includes(t));
+      const kept = end < 0 ? text : text.slice(0, end + 1);
+      if (kept.includes(NOT_FINITE)) {
+        throw new LabError(
+          "numeric",
+          this.label,
+          "gives logits that are not finite",
+          "Its weights may be out of range.",
+        );
+      }
+      this.#position = start + kept.length;
+      return kept;
     });
   }
 

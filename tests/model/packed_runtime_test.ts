@@ -36,6 +36,7 @@ async function sameText(gpu: Gpu, files: ModelInput, q: QuantizedTiny, o: Partia
     },
   });
   let ours = await runtime.append(prompt), theirs = await decoder.append(prompt), same = 0;
+  const taken: number[] = [];
   for (; same < tokens; same++) {
     assertWithin(ours, theirs, LOGIT_BOUND, `logits after ${same} tokens`);
     const next = likeliest(theirs);
@@ -45,9 +46,12 @@ async function sameText(gpu: Gpu, files: ModelInput, q: QuantizedTiny, o: Partia
       console.log(`a tie after ${same} tokens: the two best logits differ by ${gap}`);
       break;
     }
+    taken.push(next);
     if (same + 1 < tokens) [ours, theirs] = [await runtime.append([next]), await decoder.append([next])];
   }
   assert.ok(same >= least, `${same} tokens are the same`);
+  runtime.restart(); // on its own, with tokens chosen on the device
+  assert.deepEqual((await continueText(runtime, prompt, { tokens })).slice(0, same), taken);
   const text = { ids: randomIds(3 * 40, 128, 12), windows: 3, length: 40 };
   const score = await runtime.score(text), want = await perplexity(model, text, { weights: q.weights });
   assertRelative(score.meanNll, want.meanNll, 1e-4, "mean nll");
@@ -58,17 +62,16 @@ async function sameText(gpu: Gpu, files: ModelInput, q: QuantizedTiny, o: Partia
 }
 
 for (const family of familyNames()) {
-  gpuTest(`${family} writes and scores from packed weights as dequantized, with weak columns`, async (gpu) => {
-    const files = tinyModel(family), q = await quantizeTiny(files, { bits: 3 }, 3);
-    assert.ok([...q.layers.values()].every((l) => l.weakIds.length === 3));
-    await sameText(gpu, files, q, {}, 64);
-  });
-
-  gpuTest(`${family} writes and scores from packed weights as dequantized, in groups by act-order`, async (gpu) => {
-    const files = tinyModel(family), q = await quantizeTiny(files, { bits: 4, groupSize: 16, actOrder: true }, 2);
-    assert.ok([...q.layers.values()].every((l) => l.groupOf !== null && l.scale.length > l.rows));
-    await sameText(gpu, files, q, { attention: "group", chunk: 5 }, 64);
-  });
+  gpuTest(
+    `${family} writes and scores from packed weights as dequantized: weak columns, groups, act-order`,
+    async (gpu) => {
+      const files = tinyModel(family), grouped = { bits: 4, groupSize: 16, actOrder: true };
+      const q = await quantizeTiny(files, [{ bits: 3 }, grouped], 3), layers = [...q.layers.values()];
+      assert.ok(layers.every((l) => l.weakIds.length === 3));
+      assert.ok(layers.some((l) => l.bits === 3 && l.groupSize === 0) && layers.some((l) => l.groupOf !== null));
+      await sameText(gpu, files, q, {}, 64);
+    },
+  );
 }
 
 const folder = new URL("../../fixtures/golden/variants/", import.meta.url).pathname;
@@ -159,8 +162,38 @@ gpuTest(
   },
 );
 
+gpuTest("write() chooses what append() would, stops after a stop token and goes on from there", async (gpu) => {
+  const runtime = await openPackedRuntime(gpu, tinyModel("qwen2"), { capacity: 40 }), prompt = [5, 6, 7];
+  const text = [likeliest(await runtime.append(prompt))];
+  while (text.length < 20) text.push(likeliest(await runtime.append([text[text.length - 1]])));
+  runtime.restart();
+  assert.equal(likeliest(await runtime.append(prompt)), text[0]);
+  const first = await runtime.write(text[0], 3, []), next = text.slice(1 + first.length);
+  assert.deepEqual(first, text.slice(1, 1 + first.length));
+  assert.equal(runtime.position, 3 + first.length);
+  const end = next.find((t, i) => i > 0 && next.indexOf(t) === i)!, at = next.indexOf(end);
+  let more: number[] = [];
+  while (more[more.length - 1] !== end) {
+    more = more.concat(await runtime.write(more[more.length - 1] ?? first[first.length - 1], 15, [end]));
+  }
+  assert.deepEqual(more, next.slice(0, at + 1));
+  assert.equal(runtime.position, 3 + first.length + more.length, "what was read beyond the stop token is forgotten");
+  assert.equal(likeliest(await runtime.append([end])), next[at + 1]);
+  await assert.rejects(runtime.write(1, 40, []), refused(/40 tokens after \d+, it was opened for 40/));
+  runtime.close();
+});
+
+gpuTest("write() says so when logits are not finite", async (gpu) => {
+  const files = randomModel(tinyModel("llama").config);
+  files.tensors.get("model.norm.weight")!.data.fill(3e38);
+  const runtime = await openPackedRuntime(gpu, files, { capacity: 8 });
+  await assert.rejects(runtime.append([1]), refused(/gives (NaN|-?Infinity) at/));
+  await assert.rejects(runtime.write(1, 2, []), refused(/logits that are not finite/));
+  runtime.close();
+});
+
 gpuTest("a vocabulary beyond one buffer is embedded and scored in parts", async (gpu) => {
-  const files = tinyModel("mistral"), model = await openLanguageModel(files), q = await quantizeTiny(files, {}, 1);
+  const files = tinyModel("mistral"), model = await openLanguageModel(files), q = await quantizeTiny(files, [{}], 1);
   const runtime = await openPackedRuntime(gpu, files, { capacity: 30, linears: q.stored });
   assert.ok(runtime.dispatches.token > runtime.dispatches.block * 2 + 3, "the head lies in parts");
   const text = { ids: randomIds(60, 128, 2), windows: 2, length: 30 };

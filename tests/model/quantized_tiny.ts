@@ -20,10 +20,10 @@ export interface QuantizedTiny {
   readonly weights: OtherWeights;
 }
 
-/** Quantizes every linear with `weak` weak columns, on the second moments of random tokens. */
+/** Quantizes every linear with `weak` weak columns, on the second moments of random tokens; `o` holds options by block. */
 export async function quantizeTiny(
   files: ModelInput,
-  o: Partial<OwqOptions>,
+  o: readonly Partial<OwqOptions>[],
   weak: number,
 ): Promise<QuantizedTiny> {
   const model = await openLanguageModel(files), layers = new Map<string, QuantizedLayer>();
@@ -34,7 +34,7 @@ export async function quantizeTiny(
     for (const l of model.linears(b)) {
       const name = `${blockPrefix(config, b)}${l.name}`, weight: Matrix = block.weight(l.name);
       const problem = { name, weight, hessian: grams.get(l.input)!, seed: 0 };
-      layers.set(name, await owq(problem, { ...OWQ_DEFAULTS, steps: 40, ...o }, weak, { kernels }));
+      layers.set(name, await owq(problem, { ...OWQ_DEFAULTS, steps: 40, ...o[b % o.length] }, weak, { kernels }));
     }
     h = await block.forward(h);
     block.close();
