@@ -8,6 +8,7 @@ import { BNB_GOLDEN } from "./bnb.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HLQ_GOLDEN } from "./hlq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
+import { LM_EVAL_GOLDEN } from "./lm_eval.ts";
 import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 import { PTQ161_GOLDEN } from "./ptq161.ts";
@@ -36,6 +37,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   SLIM_LLM_GOLDEN,
   PTQ161_GOLDEN,
   BITSTACK_GOLDEN,
+  LM_EVAL_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
