@@ -1,8 +1,10 @@
 // What the rooms above may ask of the kernels, and the choice between the GPU and the plain TypeScript twins.
 import type { Floats, Matrix } from "../io/tensor.ts";
 import { type Gpu, openGpu, requireGpu } from "../gpu/device.ts";
+import { type GramMean, openGramGpu, openGramTwin } from "./gram.ts";
 import { searchGridGpu, searchGridTwin } from "./grid_search.ts";
 import { sweepGpu, sweepTwin } from "./optq_sweep.ts";
+import { factorGpu, type FeedbackResult, feedbackTwin } from "./reverse_cholesky.ts";
 
 /** How each row's grid is chosen. */
 export interface SearchOptions {
@@ -68,6 +70,14 @@ export interface Kernels {
   readonly description: string;
   searchGrid(w: Matrix, o: SearchOptions): Promise<RowGrid>;
   sweep(p: SweepProblem): Promise<SweepResult>;
+  /**
+   * M of H + λI = R Rᵀ for a sweep, or the pivot that is not positive (lib/kernels/reverse_cholesky.ts).
+   *
+   * @param h H (n, n). @param lambda λ, in H's unit. @param order (n) the order of work; null for H's own.
+   */
+  factor(h: Matrix, lambda: number, order: Int32Array | null): Promise<FeedbackResult>;
+  /** An empty running mean of the second moment of inputs of `width` columns (lib/kernels/gram.ts). */
+  gram(width: number, name: string): Promise<GramMean>;
   close(): void;
 }
 
@@ -76,7 +86,9 @@ export interface Kernels {
  * where there is an adapter and the twins elsewhere; `description` says which it was.
  *
  * A software driver runs shaders on the CPU, where the twin of the grid search, which tries less, is faster than its
- * shader and gives the same grid bit for bit; there "auto" takes that twin. "gpu" always takes the shaders.
+ * shader and gives the same grid bit for bit; there "auto" takes that twin, and for factorizations of fewer than 768
+ * columns theirs. "gpu" always takes the shaders. A factorization whose pivots are too small for float32 is done again
+ * in double, on every path.
  *
  * @throws LabError of kind "device" when "gpu" is asked for and there is no adapter.
  * @example
@@ -96,12 +108,18 @@ export async function openKernels(device: "auto" | "gpu" | "cpu"): Promise<Kerne
   return gpu ? gpuKernels(gpu, device === "auto" && gpu.software) : cpuKernels();
 }
 
-function gpuKernels(gpu: Gpu, searchOnTwin: boolean): Kernels {
+/** Below this a software driver is no faster than the twin of the factorization, which is exact. */
+const FEW_COLUMNS = 768;
+
+function gpuKernels(gpu: Gpu, twins: boolean): Kernels {
   return {
     device: "gpu",
-    description: `WebGPU: ${gpu.description}${searchOnTwin ? "; grid search on its TypeScript twin" : ""}`,
-    searchGrid: (w, o) => searchOnTwin ? searchGridTwin(w, o) : searchGridGpu(gpu, w, o),
+    description: `WebGPU: ${gpu.description}${twins ? "; grid search on its TypeScript twin" : ""}`,
+    searchGrid: (w, o) => twins ? searchGridTwin(w, o) : searchGridGpu(gpu, w, o),
     sweep: (p) => sweepGpu(gpu, p),
+    factor: async (h, lambda, order) =>
+      twins && h.rows < FEW_COLUMNS ? feedbackTwin(h, lambda, order) : await factorGpu(gpu, h, lambda, order),
+    gram: (width, name) => openGramGpu(gpu, width, name),
     close: () => gpu.close(),
   };
 }
@@ -112,6 +130,8 @@ function cpuKernels(): Kernels {
     description: "CPU twins in TypeScript",
     searchGrid: searchGridTwin,
     sweep: sweepTwin,
+    factor: (h, lambda, order) => Promise.resolve().then(() => feedbackTwin(h, lambda, order)),
+    gram: (width, name) => Promise.resolve(openGramTwin(width, name)),
     close: () => {},
   };
 }

@@ -109,6 +109,37 @@ export async function feedbackGpu(
   }
 }
 
+/**
+ * As `feedbackGpu`, but in double where float32 would not do: where a pivot is not positive, or so small a share of its
+ * diagonal entry that rounding may have moved it by more than a 256th.
+ *
+ * @param h H (n, n), symmetric, finite. @param lambda λ, in H's unit. @param order (n) the order of work; null for H's own.
+ * @returns M, or the pivot whose value was not positive in double either.
+ * @throws as `feedbackGpu`.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { factorGpu, feedbackTwin } from "./reverse_cholesky.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   const h = { data: Float32Array.of(1, 0.99999994, 0.99999994, 1), rows: 2, cols: 2 };
+ *   assert.deepEqual(await factorGpu(gpu, h, 1e-9), feedbackTwin(h, 1e-9));
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function factorGpu(
+  gpu: Gpu,
+  h: Matrix,
+  lambda: number,
+  order: Int32Array | null = null,
+): Promise<FeedbackResult> {
+  const quick = await feedbackGpu(gpu, h, lambda, order);
+  if (quick.ok && quick.smallest.share > 256 * Math.sqrt(h.rows) * 2 ** -24) return quick;
+  return feedbackTwin(h, lambda, order);
+}
+
 /** Columns first … first + columns − 1 of the flipped matrix, and later of L. */
 interface Strip {
   readonly buffer: GPUBuffer;

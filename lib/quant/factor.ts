@@ -1,6 +1,8 @@
 // The damped factorization of a Hessian in a given column order, with the ladder of dampings that precedes giving up.
 import type { Floats, Matrix } from "../io/tensor.ts";
-import { feedbackOf, reverseCholesky, type UpperFactor } from "./cholesky.ts";
+import type { Kernels } from "../kernels/kernels.ts";
+import { feedbackTwin } from "../kernels/reverse_cholesky.ts";
+import { reverseCholesky, type UpperFactor } from "./cholesky.ts";
 import { diagonal } from "./hessian.ts";
 
 /** The feedback matrix of a layer and how it was won. */
@@ -16,13 +18,22 @@ export interface Factored {
 /** Each failed damping is followed by one ten times as large; past a full mean diagonal H is mostly damping. */
 const DAMP_STEP = 10, DAMP_LIMIT = 1;
 
+/** The dampings to try: shares of the mean diagonal. An undamped run climbs from 0.01. */
+function* ladder(damp: number): Generator<number> {
+  for (let share = damp;; share = share === 0 ? 0.01 : Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
+    yield share;
+    if (!(share < DAMP_LIMIT)) return;
+  }
+}
+
 /**
  * Factors H + λI in the given order, λ = damp · mean(diag H), and climbs the ladder damp × 1, 10, 100 (at most 1) when
  * a pivot is not positive.
  *
  * Columns with H_jj = 0 get H_jj = 1 first (they interact with nothing). All dampings count the same mean.
  *
- * @param h H (in, in). @param order (in) column order. @param damp first share, such as 0.01.
+ * @param h H (in, in). @param order (in) column order. @param damp first share, such as 0.01. @param kernels what factors;
+ * the twin in double where none are given.
  * @returns M, the share used and the failures; M is null where all failed.
  * Source: damping as in GPTQ, arXiv 2210.17323, section 3.3; ladder: research/anchors.md 3.3.
  * @example
@@ -30,14 +41,26 @@ const DAMP_STEP = 10, DAMP_LIMIT = 1;
  * import assert from "node:assert/strict";
  * import { factorDamped } from "./factor.ts";
  * const h = { data: new Float32Array([1, 1, 1, 1]), rows: 2, cols: 2 };
- * const f = factorDamped(h, Int32Array.of(0, 1), 0.01);
+ * const f = await factorDamped(h, Int32Array.of(0, 1), 0.01);
  * assert.equal(f.damp, 0.01);
  * assert(Math.abs(f.feedback![1] - 1 / 1.01) < 1e-6);
  * ```
  */
-export function factorDamped(h: Matrix, order: Int32Array, damp: number): Factored {
-  const { factor, ...how } = dampedCholesky(h, order, damp);
-  return { feedback: factor ? feedbackOf(factor) : null, ...how };
+export async function factorDamped(
+  h: Matrix,
+  order: Int32Array,
+  damp: number,
+  kernels?: Pick<Kernels, "factor">,
+): Promise<Factored> {
+  const alive = reviveDead(h), mean = meanDiagonal(alive), failures: string[] = [];
+  let last = damp;
+  for (const share of ladder(damp)) {
+    const r = await (kernels ? kernels.factor(alive, share * mean, order) : feedbackTwin(alive, share * mean, order));
+    if (r.ok) return { feedback: r.feedback, damp: share, failures };
+    failures.push(failureOf(share, order, r));
+    last = share;
+  }
+  return { feedback: null, damp: last, failures };
 }
 
 /** R of H + λI = R Rᵀ by the same ladder; null where all dampings failed. */
@@ -46,15 +69,24 @@ export function dampedCholesky(
   order: Int32Array,
   damp: number,
 ): Omit<Factored, "feedback"> & { readonly factor: UpperFactor | null } {
-  const alive = reviveDead(h), d = diagonal(alive), mean = d.reduce((a, b) => a + b, 0) / d.length;
-  const failures: string[] = [];
-  for (let share = damp;; share = Math.min(share * DAMP_STEP, DAMP_LIMIT)) {
+  const alive = reviveDead(h), mean = meanDiagonal(alive), failures: string[] = [];
+  let last = damp;
+  for (const share of ladder(damp)) {
     const r = reverseCholesky(alive, share * mean, order);
     if (r.ok) return { factor: r.factor, damp: share, failures };
-    failures.push(`damping ${share}: pivot of column ${order[r.pivot]} is ${r.value}`);
-    if (!(share < DAMP_LIMIT)) return { factor: null, damp: share, failures };
-    if (share === 0) share = DAMP_LIMIT / DAMP_STEP ** 3; // an undamped run climbs from 0.01
+    failures.push(failureOf(share, order, r));
+    last = share;
   }
+  return { factor: null, damp: last, failures };
+}
+
+function failureOf(share: number, order: Int32Array, r: { readonly pivot: number; readonly value: number }): string {
+  return `damping ${share}: pivot of column ${order[r.pivot]} is ${r.value}`;
+}
+
+function meanDiagonal(h: Matrix): number {
+  const d = diagonal(h);
+  return d.reduce((a, b) => a + b, 0) / d.length;
 }
 
 /** H with 1 on the diagonal where it is 0; H itself where nothing is dead. */
@@ -78,14 +110,15 @@ function reviveDead(h: Matrix): Matrix {
  * ```
  */
 export class FactorCache {
-  private readonly last = new WeakMap<Floats, { order: Int32Array; damp: number; factored: Factored }>();
+  private readonly last = new WeakMap<Floats, { order: Int32Array; damp: number; factored: Promise<Factored> }>();
 
   /** As {@link factorDamped}, from memory where H, order and damping are those of the last call. */
-  get(h: Matrix, order: Int32Array, damp: number): Factored {
+  get(h: Matrix, order: Int32Array, damp: number, kernels?: Pick<Kernels, "factor">): Promise<Factored> {
     const known = this.last.get(h.data);
     if (known && known.damp === damp && known.order.every((v, i) => v === order[i])) return known.factored;
-    const factored = factorDamped(h, order, damp);
+    const factored = factorDamped(h, order, damp, kernels);
     this.last.set(h.data, { order: order.slice(), damp, factored });
+    factored.catch(() => this.last.delete(h.data)); // a lost device is not remembered
     return factored;
   }
 }

@@ -114,7 +114,11 @@ export async function optq(
     ? null
     : await lap("search", () => searchRows(permuted, quantized, o, context));
   if (o.deadColumns === "zero") zeroColumns(permuted, order, new Set(dead));
-  const factored = await lap("factor", () => context.factors?.get(h, order, o.damp) ?? factorDamped(h, order, o.damp));
+  const { kernels } = context;
+  const factored = await lap(
+    "factor",
+    () => context.factors?.get(h, order, o.damp, kernels) ?? factorDamped(h, order, o.damp, kernels),
+  );
 
   let layer: QuantizedLayer, fallback: string | null = null;
   if (quantized === 0) {

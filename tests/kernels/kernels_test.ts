@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { openKernels } from "../../lib/kernels/kernels.ts";
+import { assertWithin } from "../assert.ts";
 import { adapter, gpuTest } from "../gpu/gpu_test_helper.ts";
 import { sweepProblem } from "./sweep_cases.ts";
 
@@ -23,6 +24,29 @@ gpuTest("openKernels() takes the shaders when asked for the GPU, two calls at on
   assert.deepEqual(sweep.codes, (await cpu.sweep(p)).codes);
   kernels.close();
   await assert.rejects(kernels.sweep(p), /the device was closed/);
+});
+
+gpuTest("factor() and gram() of both paths agree, and small pivots are factored in double on both", async () => {
+  const gpu = await openKernels("gpu"), cpu = await openKernels("cpu"), x = sweepProblem(90, 40, 0).weight;
+  const moments = await Promise.all([gpu, cpu].map(async (kernels) => {
+    const mean = await kernels.gram(40, "x");
+    await mean.add(x);
+    const h = await mean.value();
+    mean.close();
+    return h;
+  }));
+  assertWithin(moments[0].data, moments[1].data, 1e-6, "second moment");
+  const h = moments[1], order = Int32Array.from({ length: 40 }, (_, i) => 39 - i);
+  const [a, b] = await Promise.all([gpu, cpu].map((kernels) => kernels.factor(h, 1e-4, order)));
+  assert(a.ok && b.ok);
+  assertWithin(a.feedback, b.feedback, 1e-5, "feedback");
+  // Two columns that are the same but for a ten millionth: float32 would leave nothing of the pivot.
+  for (let j = 0; j < 40; j++) h.data[j * 40 + 7] = h.data[7 * 40 + j] = h.data[(j === 7 ? 3 : j) * 40 + 3];
+  h.data[7 * 40 + 3] = h.data[3 * 40 + 7] = h.data[3 * 40 + 3];
+  const lambda = 1e-8 * h.data[3 * 40 + 3];
+  assert.deepEqual(await gpu.factor(h, lambda, null), await cpu.factor(h, lambda, null));
+  gpu.close();
+  cpu.close();
 });
 
 Deno.test("openKernels() falls back to the twins, or says what to try, when there is no adapter", async () => {

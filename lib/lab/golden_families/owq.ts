@@ -4,7 +4,7 @@ import { asMatrix, type Matrix } from "../../io/tensor.ts";
 import type { Kernels } from "../../kernels/kernels.ts";
 import { columnScores } from "../../quant/sensitivity.ts";
 import { dequantize } from "../../quant/dequantize.ts";
-import { HessianMean, objective } from "../../quant/hessian.ts";
+import { objective } from "../../quant/hessian.ts";
 import { OPTQ_DEFAULTS } from "../../quant/optq.ts";
 import { owq, OWQ_DEFAULTS, type OwqOptions, roundedForScore } from "../../quant/owq.ts";
 import { rtn } from "../../quant/rtn.ts";
@@ -26,7 +26,7 @@ async function replay({ file }: GoldenCase, kernels: Kernels): Promise<GoldenChe
   const max = (what: string, value: number, bound: number) => at.push({ what, value, bound, sense: "max" });
   const min = (what: string, value: number, bound: number) => at.push({ what, value, bound, sense: "min" });
 
-  max("Hessian from inputs, relative", relativeDistance(await hessianOf(file), hessian), 1e-5);
+  max("Hessian from inputs, relative", relativeDistance(await hessianOf(file, kernels), hessian), 1e-5);
   const layer = await owq(problem, o, count, context), ours = dequantize(layer);
   const value = objective(difference(ours, weight), hessian), theirs = Number(meta.get("objective"));
   const rankDeficient = await isRankDeficient(file);
@@ -87,13 +87,15 @@ function owqOptions(meta: ReadonlyMap<string, string>): OwqOptions {
   };
 }
 
-async function hessianOf(file: SafetensorsFile): Promise<Matrix> {
+async function hessianOf(file: SafetensorsFile, kernels: Kernels): Promise<Matrix> {
   const { data, shape: [samples, tokens, width] } = await file.read("inputs");
-  const mean = new HessianMean(width, file.label);
+  const mean = await kernels.gram(width, file.label);
   for (let s = 0; s < samples; s++) {
-    mean.add({ data: data.slice(s * tokens * width, (s + 1) * tokens * width), rows: tokens, cols: width });
+    await mean.add({ data: data.slice(s * tokens * width, (s + 1) * tokens * width), rows: tokens, cols: width });
   }
-  return mean.value();
+  const value = await mean.value();
+  mean.close();
+  return value;
 }
 
 /** Fewer calibration tokens than columns: H cannot have full rank. */

@@ -31,7 +31,7 @@ async function optqRow(c: BenchContext, rows: number, cols: number): Promise<Ben
     const parts = { factor: [] as number[], sweep: [] as number[] };
     const once = async () => {
       const begun = performance.now(), order = Int32Array.from({ length: cols }, (_, j) => j);
-      const { feedback } = factorDamped(hessian, order, DAMP), factored = performance.now();
+      const { feedback } = await factorDamped(hessian, order, DAMP, kernels), factored = performance.now();
       const result = await kernels.sweep({
         weight,
         feedback: feedback!,
