@@ -36,11 +36,13 @@ export function fitToTarget(
     if (stored.perWeight <= target + 1e-9) return { ...setting, stored };
     least = Math.min(least, stored.perWeight);
   }
-  const can = least === Infinity ? "nothing that its options allow" : `at least ${least.toFixed(3)}`;
+  const can = least === Infinity
+    ? `has no setting for`
+    : `stores at least ${least.toFixed(3)} bits a weight in ${name} (${shape.rows}, ${shape.cols}), not`;
   throw new LabError(
     "input",
     "bits",
-    `${method.name} stores ${can} bits a weight in ${name} (${shape.rows}, ${shape.cols}), the target is ${target}`,
+    `${method.name} ${can} a target of ${target}`,
     "Ask for more bits, or leave the linear out with --layers.",
   );
 }
