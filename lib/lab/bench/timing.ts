@@ -12,6 +12,8 @@ export interface Timing {
   readonly seconds: number;
   readonly spread: number;
   readonly samples: number;
+  /** The least sample: what other work on the machine, which only ever adds, disturbed least. */
+  readonly fastest: number;
 }
 
 /** How one contestant did beside ours. */
@@ -96,7 +98,12 @@ export async function interleave(
 /** Median and spread of some times. */
 export function timingOf(seconds: readonly number[]): Timing {
   const q = quartiles(seconds);
-  return { seconds: q.median, spread: (q.high - q.low) / q.median, samples: seconds.length };
+  return {
+    seconds: q.median,
+    spread: (q.high - q.low) / q.median,
+    samples: seconds.length,
+    fastest: Math.min(...seconds),
+  };
 }
 
 /**
@@ -118,6 +125,20 @@ export function quartiles(values: readonly number[]): { low: number; median: num
     return rest === 0 ? sorted[left] : sorted[left] * (1 - rest) + sorted[left + 1] * rest;
   };
   return { low: at(0.25), median: at(0.5), high: at(0.75) };
+}
+
+/**
+ * The standard error of a median: 1.2533 σ/√n with σ = (distance of the quartiles)/1.349, as for a normal distribution.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { medianError } from "./timing.ts";
+ * assert.ok(Math.abs(medianError(1.349, 100) - 0.12533) < 1e-9);
+ * ```
+ */
+export function medianError(quartileDistance: number, samples: number): number {
+  return 1.2533 * quartileDistance / 1.349 / Math.sqrt(samples);
 }
 
 /**

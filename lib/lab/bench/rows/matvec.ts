@@ -4,7 +4,7 @@ import { openDenseLinear, openPackedLinear } from "../../../kernels/linear.ts";
 import { type LinearTiming, openLinearTiming } from "../../../kernels/linear_timing.ts";
 import { agreement, normalMatrix, packedBytes, packedMatrix, unpacked, weakColumnsOf } from "../cases.ts";
 import { ONNX_FLOAT, ONNX_UINT8 } from "../onnx_model.ts";
-import { type Contestant, interleave, repeatsFor } from "../timing.ts";
+import { type Contestant, interleave, medianError, repeatsFor } from "../timing.ts";
 import { type BenchContext, type BenchRow, type BenchTask, emptyRow, shareOfLimit } from "../types.ts";
 
 interface Shape {
@@ -57,9 +57,15 @@ export async function weakRow(c: BenchContext, name: string, s: Shape, weak: num
   const b = await openLinearTiming(gpu, () => openPackedLinear(gpu, kept), x, c.rotateBytes);
   try {
     const right = agreement(await b.output(), x, unpacked(kept));
-    const ours = await contestant("3 bits", a, c.sampleSeconds), peer = await contestant(name, b, c.sampleSeconds);
-    // Many short rounds: a per cent shows only where the noise of each falls away.
-    const t = await interleave(ours, [peer], { rounds: 4 * c.rounds, seconds: c.rowSeconds });
+    // Many short rounds: a per cent shows only where the noise of each falls away. As many repeats for both: on a busy
+    // machine a longer sample is interrupted more often.
+    const repeats = await repeatsFor((n) => a.run(n), c.sampleSeconds / 2);
+    const of = (name: string, timing: LinearTiming): Contestant => ({
+      name,
+      run: async () => await timing.run(repeats) / repeats,
+    });
+    const ours = of("3 bits", a), peer = of(name, b);
+    const t = await interleave(ours, [peer], { rounds: 4 * c.rounds, seconds: 2 * c.rowSeconds });
     const with_ = t.peers[name], floor = packedBytes(kept) / packedBytes(plain);
     return {
       name,
@@ -76,14 +82,28 @@ export async function weakRow(c: BenchContext, name: string, s: Shape, weak: num
       spread: with_.ratioSpread,
       rounds: t.rounds,
       agreement: right,
-      note: `kernel "${b.variant}"; the bytes alone are ${((floor - 1) * 100).toFixed(2)} % more`,
-      figures: { weakColumns: weak, bytes: packedBytes(kept), bytesPlain: packedBytes(plain), byteFloor: floor },
+      note: [
+        `kernel "${b.variant}"`,
+        `median over ${t.rounds} rounds ± ${percent(medianError(with_.ratioSpread, t.rounds))} (standard error)`,
+        `fastest over fastest ${percent(with_.fastest / t.ours.fastest - 1)} more`,
+        `the bytes alone are ${percent(floor - 1)} more`,
+      ].join("; "),
+      figures: {
+        weakColumns: weak,
+        bytes: packedBytes(kept),
+        bytesPlain: packedBytes(plain),
+        byteFloor: floor,
+        standardError: medianError(with_.ratioSpread, t.rounds),
+        ratioOfFastest: with_.fastest / t.ours.fastest,
+      },
     };
   } finally {
     a.close();
     b.close();
   }
 }
+
+const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
 
 export const matvecTask: BenchTask = {
   name: "matvec3-vs-f32",
