@@ -13,6 +13,7 @@ import { LLM_INT8_GOLDEN } from "./llm_int8.ts";
 import { OWQ_GOLDEN } from "./owq.ts";
 import { PTQ161_GOLDEN } from "./ptq161.ts";
 import { PTQTP_GOLDEN } from "./ptqtp.ts";
+import { Q_PALETTE_GOLDEN } from "./q_palette.ts";
 import { SLIM_LLM_GOLDEN } from "./slim_llm.ts";
 import { SMOOTHQUANT_GOLDEN } from "./smoothquant.ts";
 import { SPQR_GOLDEN } from "./spqr.ts";
@@ -38,6 +39,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   PTQ161_GOLDEN,
   BITSTACK_GOLDEN,
   LM_EVAL_GOLDEN,
+  Q_PALETTE_GOLDEN,
 ];
 
 /** The families by the `method` of their files, or `format` where a file has no method. */
