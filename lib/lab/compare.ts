@@ -1,19 +1,8 @@
 // Several experiments side by side: each runs once, finished ones are read back from disk, and all become rows of a table.
-import { join } from "node:path";
-import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
-import { type Kernels, openKernels } from "../kernels/kernels.ts";
-import {
-  type ExperimentOptions,
-  fingerprintOf,
-  type OpenedExperiment,
-  openExperiment,
-  runOpened,
-  type WindowCache,
-} from "./experiment.ts";
-import { type Report } from "./report.ts";
-import { labPaths } from "./paths.ts";
 import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
+import type { Report } from "./report.ts";
+import { runCells, type SweepOptions } from "./sweep.ts";
 
 /** One row to compute: a label and what differs from the common recipe. */
 export interface Case extends RecipeInput {
@@ -28,51 +17,26 @@ export interface Row {
 }
 
 /** How the cases are run. */
-export interface CompareOptions extends Omit<ExperimentOptions, "out" | "resume"> {
-  /** Folder of all runs; out/runs by default. */
-  readonly folder?: string;
-  /** Says which case begins: its index, the number of cases, its label. */
-  readonly onCase?: (index: number, cases: number, label: string) => void;
+export interface CompareOptions extends Omit<SweepOptions, "onCell" | "onReport"> {
+  /** Says which case begins: how many are finished, the number of those to run, its label. */
+  readonly onCase?: (finished: number, cases: number, label: string) => void;
 }
 
 /**
- * Runs every case that is not on disk yet and returns the rows in order.
- *
- * A case is found again by its recipe and by the hashes of model, texts and version: whatever changed, it runs anew.
+ * Runs every case that is not on disk yet and returns the rows in order; see {@link runCells}.
  *
  * @param common what all cases share. @param cases what differs.
  * @throws LabError as runExperiment.
  */
 export async function compare(common: RecipeInput, cases: readonly Case[], o: CompareOptions = {}): Promise<Row[]> {
-  const rows: Row[] = [], cut: WindowCache = new Map(), kernels = await openKernels(o.device ?? "auto");
-  try {
-    for (const [i, { label, ...differs }] of cases.entries()) {
-      o.onCase?.(i, cases.length, label);
-      const recipe = makeRecipe({ ...common, ...differs }), opened = await openExperiment(recipe, o, cut);
-      try {
-        rows.push({ label, recipe, report: await experimentOnce(opened, kernels, o) });
-      } finally {
-        opened.close();
-      }
-    }
-  } finally {
-    kernels.close();
-  }
-  return rows;
-}
-
-/**
- * The report of an opened experiment: read back where a finished run of exactly this is on disk, resumed where it was
- * stopped, run where it is new.
- */
-export async function experimentOnce(opened: OpenedExperiment, kernels: Kernels, o: CompareOptions): Promise<Report> {
-  const { folder: chosen, onCase: _, ...options } = o, folder = chosen ?? join(labPaths().out, "runs");
-  const { recipe, evaluation } = opened;
-  const key = { ...await fingerprintOf(opened, kernels), "evaluation sha256": evaluation.sha256 };
-  const name = sha256Hex(JSON.stringify(key)).slice(0, 16);
-  const out = join(folder, `${recipe.method}-${recipe.bits}-${name}`);
-  const known = await Deno.readTextFile(join(out, "report.json")).then((t) => JSON.parse(t) as Report, () => null);
-  return known ?? await runOpened(opened, kernels, { ...options, out, resume: true });
+  const { onCase, ...options } = o;
+  const cells = cases.map(({ label, ...differs }, i) => ({
+    cell: i + 1,
+    label,
+    recipe: makeRecipe({ ...common, ...differs }),
+  }));
+  const reports = await runCells(cells, { ...options, ...(onCase ? { onCell: onCase } : {}) });
+  return cells.map(({ label, recipe }, i) => ({ label, recipe, report: reports[i] }));
 }
 
 /** What the rows of the end-to-end comparison share. */

@@ -20,7 +20,7 @@ import { PACKED_FORMAT, PACKED_INDEX, type PackedEntry } from "./packed.ts";
 import { quantizeModel } from "./quantize.ts";
 import { type Plan, planExperiment } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
-import { makeReport, type Report } from "./report.ts";
+import { evaluationProvenance, makeReport, type Report } from "./report.ts";
 import { writeRest } from "./save.ts";
 import { labVersion } from "./version.ts";
 
@@ -166,20 +166,49 @@ export async function runOpened(
   );
   await lap("save", () => savePacked(o.out, opened, result.layers));
   const fp = o.skipFloat ? null : await lap("evaluateFloat", () => floatPerplexity(opened, o));
-  const quantized = await lap("evaluate", async () => {
-    const packed = await resolveModel(o.out);
-    try {
-      const packedModel = await openLanguageModel(packed);
-      const label = "evaluating the quantized model";
-      return (await perplexity(packedModel, evaluation, { onProgress: relabel(o.onProgress, label) })).perplexity;
-    } finally {
-      packed.source.close();
-    }
-  });
+  const quantized = await lap("evaluate", () => packedPerplexity(evaluation, o));
   seconds.total = secondsSince(begun);
   const report = makeReport(opened, kernels, { fp, quantized }, seconds, result, fingerprint);
   await atomicWriteText(join(o.out, "report.json"), JSON.stringify(report, null, 1) + "\n");
   return report;
+}
+
+/**
+ * The report of a finished run on another evaluation text: nothing is quantized again.
+ *
+ * @param opened the same experiment but for its evaluation. @param before the finished run's report. @param o its folder.
+ */
+export async function evaluateFinished(
+  opened: OpenedExperiment,
+  before: Report,
+  o: ExperimentOptions,
+): Promise<Report> {
+  const { recipe, evaluation } = opened, start = performance.now();
+  const fp = o.skipFloat ? null : await floatPerplexity(opened, o), quantized = await packedPerplexity(evaluation, o);
+  const report: Report = {
+    ...before,
+    ppl: { fp, quantized },
+    seconds: { ...before.seconds, evaluate: secondsSince(start) },
+    provenance: {
+      ...before.provenance,
+      recipe,
+      date: new Date().toISOString(),
+      evaluation: evaluationProvenance(evaluation),
+    },
+  };
+  await atomicWriteText(join(o.out, "report.json"), JSON.stringify(report, null, 1) + "\n");
+  return report;
+}
+
+/** Token perplexity of the packed model in the run's folder. */
+async function packedPerplexity(evaluation: TextWindows, o: ExperimentOptions): Promise<number> {
+  const packed = await resolveModel(o.out);
+  try {
+    const model = await openLanguageModel(packed), onProgress = relabel(o.onProgress, "evaluating the quantized model");
+    return (await perplexity(model, evaluation, { onProgress })).perplexity;
+  } finally {
+    packed.source.close();
+  }
 }
 
 /** Progress under another name. */

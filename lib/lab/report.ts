@@ -1,4 +1,5 @@
 // The report of an experiment: the figures, what each layer went through, and where all of it came from.
+import type { TextWindows } from "../io/windows.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import type { OpenedExperiment } from "./experiment.ts";
 import type { Fingerprint } from "./journal.ts";
@@ -86,17 +87,16 @@ export function makeReport(
       deno: Deno.version.deno,
       kernels: kernels.description,
       device: kernels.device,
-      evaluation: {
-        label: x.evaluation.label,
-        sha256: x.evaluation.sha256,
-        windows: x.evaluation.windows,
-        seqLen: x.evaluation.length,
-        unit: "token",
-      },
+      evaluation: evaluationProvenance(x.evaluation),
       calibration: x.calibration
         ? { label: x.calibration.label, windows: x.calibration.windows, seqLen: x.calibration.length }
         : null,
       resumedBlocks: result.resumedBlocks,
     },
   };
+}
+
+/** What a perplexity was measured on. */
+export function evaluationProvenance(w: TextWindows): Record<string, unknown> {
+  return { label: w.label, sha256: w.sha256, windows: w.windows, seqLen: w.length, unit: "token" };
 }

@@ -1,7 +1,7 @@
 // deno task owq: one word more says what to do.
 import { helpText } from "../command.ts";
 
-const COMMANDS = ["quantize", "eval", "methods", "fetch", "generate", "export", "import"] as const;
+const COMMANDS = ["quantize", "sweep", "eval", "methods", "fetch", "generate", "export", "import"] as const;
 
 const HELP = helpText({
   name: "deno task owq",
@@ -10,6 +10,7 @@ const HELP = helpText({
   options: {},
   more: [
     "  quantize   one experiment: model, method, bits → packed model, report.json",
+    "  sweep      a grid of experiments from a JSON file, resumable, in parts",
     "  eval       perplexity of a model on a text",
     "  methods    the table of methods",
     "  fetch      bring a model into the cache",

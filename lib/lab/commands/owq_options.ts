@@ -1,7 +1,7 @@
 // Options that several of the owq commands share.
 import { LabError } from "../../io/errors.ts";
 import type { CommandInput } from "../command.ts";
-import type { TextRecipe } from "../recipe.ts";
+import { makeRecipe, type Recipe, type TextRecipe } from "../recipe.ts";
 
 /** Where kernels may run. */
 export const DEVICES = ["auto", "gpu", "cpu"] as const;
@@ -16,9 +16,56 @@ export const TEXT_OPTIONS = {
   eval: { value: "TEXT", help: "evaluation text, as --calib; sotu by default" },
   "eval-samples": { value: "N", help: "evaluation windows, 0 for all; 32 by default" },
   "seq-len": { value: "L", help: "tokens a window, at most the model's; 512 by default, 256 for the embedded model" },
+  "calib-seq-len": { value: "L", help: "tokens a calibration window, where it differs from --seq-len" },
+  "eval-seq-len": { value: "L", help: "tokens an evaluation window, where it differs from --seq-len" },
   "local-copy": { value: "FILE", help: "a local copy of a text that otherwise comes from the hub" },
   seed: { value: "S", help: "seed of every random choice; 0 by default" },
 };
+
+/** Options that make a recipe. */
+export const RECIPE_OPTIONS = {
+  model: { value: "SPEC", help: "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2" },
+  injected: {
+    value: "FACTOR",
+    help: "first inject outlier channels of that factor (function unchanged, always labelled); 1: none",
+  },
+  method: { value: "NAME", help: "see `owq methods`; owq by default" },
+  bits: { value: "B", help: "target bits, such as 3.01; 3.1 by default" },
+  budget: {
+    value: "nominal|stored",
+    help: "what --bits means for rtn, optq and owq: as in the papers (default), or everything that is stored",
+  },
+  rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
+  layers: { value: "PATTERN", help: "quantize only linears whose name matches, such as 'self_attn' or '^[0-3]\\.'" },
+  "weak-layers": { value: "PATTERN", help: "weak columns only where the name matches" },
+  "true-sequential": { help: "linears of a block one stage after another" },
+  ...TEXT_OPTIONS,
+  set: { value: "KEY=VALUE", help: "an option of the method; may be given again", multiple: true },
+};
+
+/** The recipe that the options of {@link RECIPE_OPTIONS} ask for. */
+export function recipeOf(input: CommandInput): Recipe {
+  return makeRecipe({
+    model: input.text("model") ?? "fixture",
+    injected: number(input, "injected") ?? 1,
+    method: input.text("method") ?? "owq",
+    bits: number(input, "bits") ?? 3.1,
+    budget: budget(input.text("budget")),
+    rank: number(input, "rank") ?? null,
+    layers: input.text("layers") ?? null,
+    weakLayers: input.text("weak-layers") ?? null,
+    trueSequential: input.on("true-sequential"),
+    options: settings(input.all("set")),
+    calibration: textRecipe(input, "calib", "moby-dick"),
+    evaluation: textRecipe(input, "eval", "sotu"),
+    seed: number(input, "seed") ?? 0,
+  });
+}
+
+function budget(text = "nominal"): "nominal" | "stored" {
+  if (text === "nominal" || text === "stored") return text;
+  throw new LabError("input", "--budget", `"${text}"`, "It takes nominal or stored.");
+}
 
 /** A number option; undefined where it was not given. */
 export function number(input: CommandInput, name: string): number | undefined {
@@ -37,7 +84,7 @@ export function textRecipe(input: CommandInput, name: "calib" | "eval", fallback
   return {
     text: input.text(name) ?? fallback,
     samples: number(input, `${name}-samples`) ?? 32,
-    seqLen: number(input, "seq-len") ?? (fixture ? 256 : 512),
+    seqLen: number(input, `${name}-seq-len`) ?? number(input, "seq-len") ?? (fixture ? 256 : 512),
   };
 }
 

@@ -7,33 +7,17 @@ import { type Report } from "../report.ts";
 import { describePlan, describeReport } from "../report_text.ts";
 import { labPaths } from "../paths.ts";
 import { progress } from "../progress.ts";
-import { makeRecipe, type Recipe } from "../recipe.ts";
+import type { Recipe } from "../recipe.ts";
 import { saveFolder } from "../save.ts";
 import { estimateTime } from "../time_estimate.ts";
-import { device, DEVICES, number, settings, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
+import { device, DEVICES, RECIPE_OPTIONS, recipeOf } from "./owq_options.ts";
 
 const INFO = {
   name: "deno task owq quantize",
   summary: "One experiment: quantizes a model and measures perplexity before and after.",
   options: {
-    model: { value: "SPEC", help: "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2" },
-    injected: {
-      value: "FACTOR",
-      help: "first inject outlier channels of that factor (function unchanged, always labelled); 1: none",
-    },
-    method: { value: "NAME", help: "see `owq methods`; owq by default" },
-    bits: { value: "B", help: "target bits, such as 3.01; 3.1 by default" },
-    budget: {
-      value: "nominal|stored",
-      help: "what --bits means for rtn, optq and owq: as in the papers (default), or everything that is stored",
-    },
-    rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
-    layers: { value: "PATTERN", help: "quantize only linears whose name matches, such as 'self_attn' or '^[0-3]\\.'" },
-    "weak-layers": { value: "PATTERN", help: "weak columns only where the name matches" },
-    "true-sequential": { help: "linears of a block one stage after another" },
-    ...TEXT_OPTIONS,
+    ...RECIPE_OPTIONS,
     device: { value: DEVICES.join("|"), help: "where the kernels run; auto by default" },
-    set: { value: "KEY=VALUE", help: "an option of the method; may be given again", multiple: true },
     out: { value: "DIR", help: "folder of the run: report.json and the packed model; out/runs/… by default" },
     resume: { help: "go on with the run in DIR" },
     save: { value: "hf", help: "also write DIR/hf, an ordinary Hugging Face folder (dequantized, float32)" },
@@ -47,21 +31,7 @@ const INFO = {
 export function main(args: readonly string[]): Promise<never> {
   return runCommand(INFO, async (input) => {
     const json = input.on("json"), say = (line: string) => json ? undefined : console.log(line);
-    const recipe = makeRecipe({
-      model: input.text("model") ?? "fixture",
-      injected: number(input, "injected") ?? 1,
-      method: input.text("method") ?? "owq",
-      bits: number(input, "bits") ?? 3.1,
-      budget: budget(input.text("budget")),
-      rank: number(input, "rank") ?? null,
-      layers: input.text("layers") ?? null,
-      weakLayers: input.text("weak-layers") ?? null,
-      trueSequential: input.on("true-sequential"),
-      options: settings(input.all("set")),
-      calibration: textRecipe(input, "calib", "moby-dick"),
-      evaluation: textRecipe(input, "eval", "sotu"),
-      seed: number(input, "seed") ?? 0,
-    });
+    const recipe = recipeOf(input);
     const save = input.text("save");
     if (save !== undefined && save !== "hf") throw new LabError("input", "--save", `"${save}"`, "It takes hf.");
     if (input.on("dry-run")) return await dryRun(recipe, device(input.text("device")), json);
@@ -97,11 +67,6 @@ export function main(args: readonly string[]): Promise<never> {
       return 130;
     }
   }, args);
-}
-
-function budget(text = "nominal"): "nominal" | "stored" {
-  if (text === "nominal" || text === "stored") return text;
-  throw new LabError("input", "--budget", `"${text}"`, "It takes nominal or stored.");
 }
 
 function localCopy(path: string | undefined) {
