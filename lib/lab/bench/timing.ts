@@ -18,7 +18,7 @@ export interface Timing {
 
 /** How one contestant did beside ours. */
 export interface PeerTiming extends Timing {
-  /** Median over rounds of its time over the mean of our two times around it. */
+  /** Median over rounds of its time over each of our two times around it. */
   readonly ratio: number;
   /** Distance of the quartiles of that ratio. */
   readonly ratioSpread: number;
@@ -81,7 +81,8 @@ export async function interleave(
       const before = own[own.length - 1], between = await p.run(), after = await ours.run();
       own.push(after);
       times[i].push(between);
-      ratios[i].push(2 * between / (before + after));
+      // Two ratios, not one to the mean of two: that mean is the longer one where other work lengthens samples.
+      ratios[i].push(between / before, between / after);
     }
     if (peers.length === 0) own.push(await ours.run());
   }
