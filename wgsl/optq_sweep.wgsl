@@ -73,50 +73,71 @@ fn feed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   store_fed(tile + 1, row, s01); store_fed(tile + 1, row + 1, s11);
 }
 
-// The same with 16 rows of 16 columns, for software drivers: there a load costs as much as thirty products, and sums that
-// find no register lie in the first cache.
-@compute @workgroup_size(16)
+// For software drivers a lane takes 16 rows of 8 columns. A texel of a storage texture costs them a quarter of what four
+// floats of a buffer do, so there both sides of the product lie in textures, in rows of 1024 texels.
+@group(0) @binding(2) var panel_texture: texture_storage_2d<rgba32float, read>; // `panel`
+@group(0) @binding(3) var error_texture: texture_storage_2d<rgba32float, read>; // `errors` of the columns before the block
+@group(0) @binding(5) var error_out: texture_storage_2d<rgba32float, write>;
+
+fn place(n: u32) -> vec2u {
+  return vec2u(n & 1023, n >> 10);
+}
+
+fn error_texel(n: u32) -> vec4f {
+  return textureLoad(error_texture, place(n));
+}
+
+fn panel_texel(n: u32) -> vec4f {
+  return textureLoad(panel_texture, place(n));
+}
+
+// The errors of the block's columns, once they are known, into error_texture.
+@compute @workgroup_size(64)
+fn keep_errors(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let number = p.first + group.x + group.y * groups.x;
+  let n = p.start * p.row_quads + number * 64 + local;
+  if (number >= p.end || n >= p.to * p.row_quads) { return; }
+  textureStore(error_out, place(n), errors[n]);
+}
+
+@compute @workgroup_size(8)
 fn feed_wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let number = p.first + group.x + group.y * groups.x;
-  let lane = number * 16 + local;
-  let row_tiles = p.row_quads / 4;
-  let tile = lane / row_tiles * 4;
-  if (number >= p.end || tile >= p.panel_quads) { return; }
-  let row = lane % row_tiles * 4;
-  var s00: mat4x4f; var s01: mat4x4f; var s02: mat4x4f; var s03: mat4x4f;
-  var s10: mat4x4f; var s11: mat4x4f; var s12: mat4x4f; var s13: mat4x4f;
-  var s20: mat4x4f; var s21: mat4x4f; var s22: mat4x4f; var s23: mat4x4f;
-  var s30: mat4x4f; var s31: mat4x4f; var s32: mat4x4f; var s33: mat4x4f;
+  let lane = number * 8 + local;
+  // Neighbours take the same rows: errors come from memory once, the panel lies in the cache.
+  let tile = lane % (p.panel_quads / 2) * 2;
+  let row = lane / (p.panel_quads / 2) * 4;
+  if (number >= p.end || row >= p.row_quads) { return; }
+  var s00: mat4x4f; var s01: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f;
+  var s20: mat4x4f; var s21: mat4x4f;
+  var s30: mat4x4f; var s31: mat4x4f;
   var at_e = row;
   var at_m = tile;
-  var j = 0u;
-  while (j + 1 < p.start) {
-    let e0 = errors[at_e]; let e1 = errors[at_e + 1]; let e2 = errors[at_e + 2]; let e3 = errors[at_e + 3];
-    let m0 = panel[at_m]; let m1 = panel[at_m + 1]; let m2 = panel[at_m + 2]; let m3 = panel[at_m + 3];
+  for (var j = 0u; j + 1 < p.start; j += 2) {
+    let e0 = error_texel(at_e); let e1 = error_texel(at_e + 1); let e2 = error_texel(at_e + 2); let e3 = error_texel(at_e + 3);
+    let m0 = panel_texel(at_m); let m1 = panel_texel(at_m + 1);
     at_e += p.row_quads;
     at_m += p.panel_quads;
-    let f0 = errors[at_e]; let f1 = errors[at_e + 1]; let f2 = errors[at_e + 2]; let f3 = errors[at_e + 3];
-    let n0 = panel[at_m]; let n1 = panel[at_m + 1]; let n2 = panel[at_m + 2]; let n3 = panel[at_m + 3];
+    let f0 = error_texel(at_e); let f1 = error_texel(at_e + 1); let f2 = error_texel(at_e + 2); let f3 = error_texel(at_e + 3);
+    let n0 = panel_texel(at_m); let n1 = panel_texel(at_m + 1);
     at_e += p.row_quads;
     at_m += p.panel_quads;
-    s00 += outer(e0, m0) + outer(f0, n0); s01 += outer(e0, m1) + outer(f0, n1); s02 += outer(e0, m2) + outer(f0, n2); s03 += outer(e0, m3) + outer(f0, n3);
-    s10 += outer(e1, m0) + outer(f1, n0); s11 += outer(e1, m1) + outer(f1, n1); s12 += outer(e1, m2) + outer(f1, n2); s13 += outer(e1, m3) + outer(f1, n3);
-    s20 += outer(e2, m0) + outer(f2, n0); s21 += outer(e2, m1) + outer(f2, n1); s22 += outer(e2, m2) + outer(f2, n2); s23 += outer(e2, m3) + outer(f2, n3);
-    s30 += outer(e3, m0) + outer(f3, n0); s31 += outer(e3, m1) + outer(f3, n1); s32 += outer(e3, m2) + outer(f3, n2); s33 += outer(e3, m3) + outer(f3, n3);
-    j += 2;
+    s00 += outer(e0, m0) + outer(f0, n0); s01 += outer(e0, m1) + outer(f0, n1);
+    s10 += outer(e1, m0) + outer(f1, n0); s11 += outer(e1, m1) + outer(f1, n1);
+    s20 += outer(e2, m0) + outer(f2, n0); s21 += outer(e2, m1) + outer(f2, n1);
+    s30 += outer(e3, m0) + outer(f3, n0); s31 += outer(e3, m1) + outer(f3, n1);
   }
-  if (j < p.start) {
-    let e0 = errors[at_e]; let e1 = errors[at_e + 1]; let e2 = errors[at_e + 2]; let e3 = errors[at_e + 3];
-    let m0 = panel[at_m]; let m1 = panel[at_m + 1]; let m2 = panel[at_m + 2]; let m3 = panel[at_m + 3];
-    s00 += outer(e0, m0); s01 += outer(e0, m1); s02 += outer(e0, m2); s03 += outer(e0, m3);
-    s10 += outer(e1, m0); s11 += outer(e1, m1); s12 += outer(e1, m2); s13 += outer(e1, m3);
-    s20 += outer(e2, m0); s21 += outer(e2, m1); s22 += outer(e2, m2); s23 += outer(e2, m3);
-    s30 += outer(e3, m0); s31 += outer(e3, m1); s32 += outer(e3, m2); s33 += outer(e3, m3);
+  if (p.start % 2 == 1) {
+    let e0 = error_texel(at_e); let e1 = error_texel(at_e + 1); let e2 = error_texel(at_e + 2); let e3 = error_texel(at_e + 3);
+    let m0 = panel_texel(at_m); let m1 = panel_texel(at_m + 1);
+    s00 += outer(e0, m0); s01 += outer(e0, m1);
+    s10 += outer(e1, m0); s11 += outer(e1, m1);
+    s20 += outer(e2, m0); s21 += outer(e2, m1);
+    s30 += outer(e3, m0); s31 += outer(e3, m1);
   }
   store_fed(tile, row, s00); store_fed(tile, row + 1, s10); store_fed(tile, row + 2, s20); store_fed(tile, row + 3, s30);
   store_fed(tile + 1, row, s01); store_fed(tile + 1, row + 1, s11); store_fed(tile + 1, row + 2, s21); store_fed(tile + 1, row + 3, s31);
-  store_fed(tile + 2, row, s02); store_fed(tile + 2, row + 1, s12); store_fed(tile + 2, row + 2, s22); store_fed(tile + 2, row + 3, s32);
-  store_fed(tile + 3, row, s03); store_fed(tile + 3, row + 1, s13); store_fed(tile + 3, row + 2, s23); store_fed(tile + 3, row + 3, s33);
 }
 
 @group(0) @binding(5) var<storage, read> scales: array<vec4f>; // (groups, row_quads)

@@ -4,8 +4,8 @@ import type { Gpu } from "./device.ts";
 /** One kernel over `groups` workgroups. Its uniform struct begins with `first: u32, end: u32`, the workgroups of a submission. */
 export interface Work {
   readonly pipeline: GPUComputePipeline;
-  /** Buffers by binding; binding 0 is the uniform. */
-  readonly buffers: Readonly<Record<number, GPUBuffer>>;
+  /** Buffers and textures by binding; binding 0 is the uniform. */
+  readonly buffers: Readonly<Record<number, GPUBuffer | GPUTexture>>;
   readonly uniform: GPUBuffer;
   /** The struct's words after `first` and `end`; see `wordsOf`. */
   readonly words: Uint32Array;
@@ -37,7 +37,10 @@ export async function runWork(gpu: Gpu, work: Work, signal?: AbortSignal): Promi
   const bindGroup = device.createBindGroup({
     layout: work.pipeline.getBindGroupLayout(0),
     entries: Object.entries({ ...work.buffers, 0: work.uniform })
-      .map(([binding, buffer]) => ({ binding: Number(binding), resource: { buffer } })),
+      .map(([binding, r]) => ({
+        binding: Number(binding),
+        resource: r instanceof GPUTexture ? r.createView() : { buffer: r },
+      })),
   });
   for (let first = 0; first < work.groups;) {
     signal?.throwIfAborted();

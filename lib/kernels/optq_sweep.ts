@@ -4,6 +4,7 @@ import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { runWork, wordsOf } from "../gpu/dispatch.ts";
+import { sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
 import { checkSweep } from "./checks.ts";
 import { roundHalfEven } from "./round.ts";
 import { searchGridTwin } from "./grid_search.ts";
@@ -171,25 +172,42 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
   const results = buffers.scratch(quantized * rowQuads * 8, "codes");
   const scales = buffers.scratch(groups * bytes, "scales"), zeros = buffers.scratch(groups * bytes, "zeros");
   const panel = buffers.scratch(cols * widest * 4, "feedback panel");
+  // Software drivers multiply from textures (wgsl/optq_sweep.wgsl).
+  const textures = gpu.software
+    ? {
+      errors: sharedTexels(gpu, "errors of a sweep", cols * rowQuads),
+      panel: sharedTexels(gpu, "feedback panel of a sweep", cols * widest / 4),
+    }
+    : null;
   const uniform = buffers.uniform(12);
   // What a lane of the product takes: rows and columns; lanes of a workgroup.
-  const shape = gpu.software ? { entry: "feed_wide", side: 16, lanes: 16 } : { entry: "feed", side: 8, lanes: 32 };
+  const shape = textures
+    ? { entry: "feed_wide", rows: 16, columns: 8, lanes: 8 }
+    : { entry: "feed", rows: 8, columns: 8, lanes: 32 };
   const feed = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: shape.entry });
   const sweep = await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "sweep" });
+  const keepErrors = textures && await loadKernel(gpu, { file: "optq_sweep.wgsl", entry: "keep_errors" });
 
   const block = async (from: number, to: number, keep: boolean) => {
     const width = Math.ceil((to - from) / PAD) * PAD;
-    const own = new Float32Array(to * width);
+    const texelRows = Math.ceil(to * width / 4 / TEXELS_A_ROW);
+    const own = new Float32Array(textures ? texelRows * TEXELS_A_ROW * 4 : to * width);
     for (let j = 0; j < to; j++) own.set(p.feedback.subarray(j * cols + from, j * cols + to), j * width);
-    gpu.device.queue.writeBuffer(panel, 0, own);
+    gpu.device.queue.writeBuffer(panel, 0, own, 0, to * width);
+    if (textures) {
+      const layout = { bytesPerRow: TEXELS_A_ROW * 16 };
+      gpu.device.queue.writeTexture({ texture: textures.panel }, own, layout, [TEXELS_A_ROW, texelRows]);
+    }
     const words = wordsOf(rowQuads, from, to, width / 4, groupSize, keep ? 1 : 0, { f32: 2 ** p.bits - 1 });
     await runWork(gpu, {
       pipeline: feed,
-      buffers: { 1: weights, 2: panel, 3: errors, 4: fed },
+      buffers: textures
+        ? { 1: weights, 2: textures.panel, 3: textures.errors, 4: fed }
+        : { 1: weights, 2: panel, 3: errors, 4: fed },
       uniform,
       words,
-      groups: Math.ceil(padded / shape.side * (width / shape.side) / shape.lanes),
-      operations: shape.lanes * 2 * shape.side ** 2 * (from + 8),
+      groups: Math.ceil(padded / shape.rows * (width / shape.columns) / shape.lanes),
+      operations: shape.lanes * 2 * shape.rows * shape.columns * (from + 8),
     });
     await runWork(gpu, {
       pipeline: sweep,
@@ -198,6 +216,15 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
       words,
       groups: Math.ceil(rowQuads / SWEEP_LANES),
       operations: SWEEP_LANES * 4 * width * (width + 32),
+    });
+    if (!textures) return;
+    await runWork(gpu, {
+      pipeline: keepErrors!,
+      buffers: { 3: errors, 5: textures.errors },
+      uniform,
+      words,
+      groups: Math.ceil((to - from) * rowQuads / 64),
+      operations: 64 * 16,
     });
   };
   return {

@@ -120,6 +120,13 @@ gpuTest("sweepGpu() gives the twin's codes when rows have one grid", async (gpu)
   }
 });
 
+gpuTest("sweepGpu() gives the twin's codes with the tiles of real GPUs", async (gpu) => {
+  for (const [rows, cols, weak] of [[5, 257, 6], [31, 64, 3], [4, 300, 140]]) {
+    const p = sweepProblem(rows, cols, weak);
+    assertSweepsAgree(p, await sweepGpu({ ...gpu, software: false }, p), await sweepTwin(p), `(${rows}, ${cols})`);
+  }
+});
+
 gpuTest("sweepGpu() chooses the twin's group grids", async (gpu) => {
   for (const [groupSize, blockSize] of [[32, 128], [100, 64], [16, 50]]) {
     for (const tuning of ["mse", "minmax"] as const) {
