@@ -22,7 +22,7 @@ export interface RuntimeOptions {
   readonly capacity: number;
   /** Stored weights of the linears; where absent or null they are dense, as the model's file has them. */
   readonly linears?: StoredLinear;
-  /** Tokens of a prompt that go through together. */
+  /** Tokens of a prompt that go through together at most; 8 where absent (see `chunkFor`). */
   readonly chunk?: number;
   /** Attention for GPUs ("group") or for software drivers ("lanes"); by the adapter where absent. */
   readonly attention?: "group" | "lanes";
@@ -53,8 +53,26 @@ export interface PackedRuntime extends Decoder {
   score(text: TokenWindows, onProgress?: OnProgress): Promise<Perplexity>;
 }
 
-/** Tokens of a prompt that go through together where nothing is said. */
-const CHUNK = 8;
+/** As many vectors as the linears take one by one (linear.ts); more are a product of matrices. */
+const FEW = 8;
+
+/** From here on a software driver multiplies matrices faster than it takes eight vectors at a time. */
+const MANY = 96;
+
+/**
+ * Tokens that should go through together: few for a short prompt, whose workspace stays small; 128 for a long one.
+ *
+ * @param tokens of the prompt, or of a window.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { chunkFor } from "./packed_runtime.ts";
+ * assert.deepEqual([chunkFor(20), chunkFor(100), chunkFor(512)], [8, 100, 128]);
+ * ```
+ */
+export function chunkFor(tokens: number): number {
+  return tokens < MANY ? FEW : Math.min(128, tokens);
+}
 
 /**
  * Opens a model on the device: uploads its linears in their stored form, embeddings, norms and tables, and binds every
@@ -85,7 +103,7 @@ export async function openPackedRuntime(
   o: RuntimeOptions,
 ): Promise<PackedRuntime> {
   const config = modelConfig(model.config), names = locateTensors(model.source, config);
-  const chunk = Math.max(1, Math.min(o.chunk ?? CHUNK, o.capacity));
+  const chunk = Math.max(1, Math.min(o.chunk ?? FEW, o.capacity));
   checkCapacity(model.label, config, o.capacity);
   return await gpu.run(`loading ${model.label}`, async () => {
     const linears = { variant: o.variant ?? "auto", dtype: o.dtype ?? "f32" } as const;
@@ -188,6 +206,12 @@ class DeviceRuntime implements PackedRuntime {
     return recorder;
   }
 
+  /** How many of `left` tokens to take next. */
+  #next(left: number): number {
+    const { vectors, gpu } = this.#chain;
+    return Math.min(left, gpu.software && Math.min(left, vectors) < MANY ? Math.min(vectors, FEW) : vectors);
+  }
+
   #checkIds(ids: ArrayLike<number>): void {
     const { vocab } = this.config;
     for (let i = 0; i < ids.length; i++) {
@@ -203,12 +227,12 @@ class DeviceRuntime implements PackedRuntime {
       throw new LabError("input", this.label, text, "Open it with a larger capacity.");
     }
     this.#checkIds(ids);
-    const { vectors, gpu } = this.#chain, { head } = this.#parts;
+    const { gpu } = this.#chain, { head } = this.#parts;
     return await gpu.run(`${ids.length} tokens of ${this.label}`, async () => {
       let last: Recorder | null = null;
-      for (let at = 0; at < ids.length; at += vectors) {
-        const end = at + vectors >= ids.length ? head.last : [];
-        last = await this.#pass(ids.slice(at, at + vectors), end);
+      for (let at = 0, n = 0; at < ids.length; at += n) {
+        n = this.#next(ids.length - at);
+        last = await this.#pass(ids.slice(at, at + n), at + n === ids.length ? head.last : []);
       }
       const logits = new Float32Array(this.config.vocab);
       let at = 0;
@@ -278,8 +302,9 @@ class DeviceRuntime implements PackedRuntime {
           this.#scoring = { ...await this.#parts.head.scoring(targets), targets };
         }
         this.#position = 0;
-        for (let at = 0; at < length; at += vectors) {
-          const from = w * length + at, n = Math.min(vectors, length - at);
+        for (let at = 0, n = 0; at < length; at += n) {
+          n = this.#next(length - at);
+          const from = w * length + at;
           const next = Array.from({ length: n }, (_, i) => at + i + 1 < length ? ids[from + i + 1] : 0);
           await this.#pass(ids.subarray(from, from + n), this.#scoring.steps, next);
           const pieces = [];

@@ -2,6 +2,7 @@ import type { Gpu } from "../../gpu/device.ts";
 import { LabError } from "../../io/errors.ts";
 import { openWindows } from "../../io/windows.ts";
 import { openLanguageModel } from "../../model/language_model.ts";
+import { chunkFor } from "../../model/packed_runtime.ts";
 import { perplexity, type PerplexityOptions, type TokenWindows } from "../../model/perplexity.ts";
 import { runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
@@ -86,7 +87,8 @@ export function main(args: readonly string[]): Promise<never> {
 
 /** The perplexity from stored codes on the device. */
 async function onDevice(gpu: Gpu, spec: string, windows: TokenWindows, o: Pick<PerplexityOptions, "onProgress">) {
-  const opened = await openRuntime(gpu, spec, { capacity: windows.length }), { runtime } = opened;
+  const opened = await openRuntime(gpu, spec, { capacity: windows.length, chunk: chunkFor(windows.length) }),
+    { runtime } = opened;
   const r = await runtime.score(windows, o.onProgress), { bytes, dispatches, linears, device } = runtime;
   const what = describeRuntime(runtime);
   opened.close();

@@ -2,6 +2,7 @@ import { LabError } from "../../io/errors.ts";
 import type { ModelFiles } from "../../io/open_model.ts";
 import { capacityFor } from "../../model/generate.ts";
 import { openLanguageModel } from "../../model/language_model.ts";
+import { chunkFor } from "../../model/packed_runtime.ts";
 import { type TimedText, timedText } from "../../model/timed_text.ts";
 import { runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
@@ -37,7 +38,7 @@ export function main(args: readonly string[]): Promise<never> {
     const all = { ...options, stop: tokenizer.eosId };
     let text: TimedText, what: string, details: Record<string, unknown>;
     if (gpu) {
-      const opened = await openRuntime(gpu, spec, { capacity: ids.length + tokens });
+      const opened = await openRuntime(gpu, spec, { capacity: ids.length + tokens, chunk: chunkFor(ids.length) });
       const { runtime } = opened;
       text = await timedText(runtime, ids, all);
       what = describeRuntime(runtime);
