@@ -1,6 +1,10 @@
 // The golden families this version knows. A new one is a file in this folder and a line here.
 import type { GoldenFamily } from "../golden_check.ts";
 import { ADADIM_GOLDEN } from "./adadim.ts";
+import { AMQ_BITS_GOLDEN } from "./amq_bits.ts";
+import { AMQ_JSD_GOLDEN } from "./amq_jsd.ts";
+import { AMQ_NSGA_GOLDEN } from "./amq_nsga.ts";
+import { AMQ_RBF_GOLDEN } from "./amq_rbf.ts";
 import { AWQ_GOLDEN } from "./awq.ts";
 import { BAQ_GOLDEN } from "./baq.ts";
 import { BITSTACK_GOLDEN } from "./bitstack.ts";
@@ -39,6 +43,10 @@ const FAMILIES: readonly GoldenFamily[] = [
   PTQ161_GOLDEN,
   BITSTACK_GOLDEN,
   LM_EVAL_GOLDEN,
+  AMQ_BITS_GOLDEN,
+  AMQ_JSD_GOLDEN,
+  AMQ_RBF_GOLDEN,
+  AMQ_NSGA_GOLDEN,
   Q_PALETTE_GOLDEN,
 ];
 
