@@ -2,7 +2,7 @@
 import type { Gpu } from "../gpu/device.ts";
 import type { Matrix } from "../io/tensor.ts";
 import { openDenseLane, openPackedLane } from "./matvec_lane.ts";
-import { openPlainLinear } from "./matvec_plain.ts";
+import { openDenseSplit, openPackedSplit } from "./matvec_split.ts";
 import type { PackedMatrix } from "./packed_matrix.ts";
 
 /** A linear on the device: y = x·Ŵᵀ. */
@@ -47,14 +47,16 @@ export type Variant = "auto" | "lane" | "split";
  * }
  * ```
  */
-export function openPackedLinear(
+export async function openPackedLinear(
   gpu: Gpu,
   m: PackedMatrix,
   o: { readonly variant?: Variant; readonly weakBits?: 16 | 32 } = {},
 ): Promise<DeviceLinear> {
   const weakBits = o.weakBits ?? (m.weak.every((w) => Math.f16round(w) === w) ? 16 : 32);
-  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) return openPackedLane(gpu, m, { weakBits });
-  return openPlainLinear(gpu, m);
+  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) {
+    return await openPackedLane(gpu, m, { weakBits });
+  }
+  return await openPackedSplit(gpu, m, { weakBits });
 }
 
 /**
@@ -76,22 +78,13 @@ export function openPackedLinear(
  * }
  * ```
  */
-export function openDenseLinear(
+export async function openDenseLinear(
   gpu: Gpu,
   w: Matrix,
   o: { readonly variant?: Variant; readonly dtype?: "f32" | "f16" } = {},
 ): Promise<DeviceLinear> {
-  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) return openDenseLane(gpu, w, o.dtype ?? "f32");
-  const { rows, cols } = w;
-  return openPlainLinear(gpu, {
-    rows,
-    cols,
-    bits: 2,
-    codes: new Uint32Array(rows * Math.ceil(cols / 16)),
-    scale: new Float32Array(rows),
-    zero: new Float32Array(rows),
-    groupOf: null,
-    weakIds: Int32Array.from({ length: cols }, (_, c) => c),
-    weak: w.data,
-  });
+  if (o.variant === "lane" || (o.variant !== "split" && gpu.software)) {
+    return await openDenseLane(gpu, w, o.dtype ?? "f32");
+  }
+  return await openDenseSplit(gpu, w, o.dtype ?? "f32");
 }

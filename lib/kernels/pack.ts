@@ -1,6 +1,10 @@
 // Dense bit packing: codes of 2, 3, 4 or 8 bits as one least-significant-bit-first stream of 32-bit words.
 // 32 codes of 3 bits fill 3 words, which is at once the layout of the OWQ reference, of GPTQ and of compressed-tensors
 // along their axis (research/anchors.md 2.5).
+import { openBuffers } from "../gpu/buffers.ts";
+import { loadKernel } from "../gpu/compile.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { runWork, wordsOf } from "../gpu/dispatch.ts";
 import { LabError } from "../io/errors.ts";
 
 /**
@@ -96,4 +100,114 @@ function checkBits(bits: number): void {
   if (!(Number.isInteger(bits) && bits >= 1 && bits <= 8)) {
     throw new LabError("input", "bits", `${bits} bits a code`, "Codes have 1 to 8 bits.");
   }
+}
+
+/**
+ * {@link packRows} on the device: the same words. Matrices beyond its largest buffer go in tiles of rows.
+ *
+ * @param gpu an open device. @param codes (rows, cols), each below 2^bits. @param bits 1 … 8.
+ * @returns (rows, ceil(cols · bits / 32)) words.
+ * @throws LabError as {@link packDense}, and of kind "device" when the device fails.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { packRowsGpu } from "./pack.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   assert.deepEqual([...await packRowsGpu(gpu, Uint8Array.of(1, 2, 3, 4), 2, 2, 4)], [0x21, 0x43]);
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function packRowsGpu(
+  gpu: Gpu,
+  codes: Uint8Array,
+  rows: number,
+  cols: number,
+  bits: number,
+): Promise<Uint32Array<ArrayBuffer>> {
+  checkBits(bits);
+  const wide = codes.findIndex((c) => c >>> bits !== 0);
+  if (wide >= 0) throw new LabError("input", `code ${wide}`, `${codes[wide]} needs more than ${bits} bits`);
+  const words = Math.ceil(cols * bits / 32), out = new Uint32Array(rows * words);
+  await inTiles(gpu, "pack", { rows, cols, words, bits }, async (first, count, run) => {
+    const bytes = new Uint8Array(Math.ceil(count * cols / 4) * 4);
+    bytes.set(codes.subarray(first * cols, (first + count) * cols));
+    out.set(new Uint32Array(await run(new Uint32Array(bytes.buffer), count * words)), first * words);
+  });
+  return out;
+}
+
+/**
+ * {@link unpackRows} on the device: the same codes.
+ *
+ * @param gpu an open device. @param words (rows, ceil(cols · bits / 32)). @param bits 1 … 8.
+ * @returns (rows, cols) codes.
+ * @throws LabError of kind "format" when there are more or fewer words, "device" when the device fails.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openGpu } from "../gpu/device.ts";
+ * import { unpackRowsGpu } from "./pack.ts";
+ * const gpu = await openGpu();
+ * if (gpu) {
+ *   assert.deepEqual([...await unpackRowsGpu(gpu, Uint32Array.of(0x21, 0x43), 2, 2, 4)], [1, 2, 3, 4]);
+ *   gpu.close();
+ * }
+ * ```
+ */
+export async function unpackRowsGpu(
+  gpu: Gpu,
+  words: Uint32Array<ArrayBuffer>,
+  rows: number,
+  cols: number,
+  bits: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  checkBits(bits);
+  const width = Math.ceil(cols * bits / 32), out = new Uint8Array(rows * cols);
+  if (words.length !== rows * width) {
+    throw new LabError("format", "packed codes", `${words.length} words for ${rows} rows of ${width}`);
+  }
+  await inTiles(gpu, "unpack", { rows, cols, words: width, bits }, async (first, count, run) => {
+    const back = await run(words.subarray(first * width, (first + count) * width), Math.ceil(count * cols / 4));
+    out.set(new Uint8Array(back, 0, count * cols), first * cols);
+  });
+  return out;
+}
+
+/** Rows in tiles that fit the largest buffer; `run` gives `size` words for what it is given. */
+async function inTiles(
+  gpu: Gpu,
+  entry: "pack" | "unpack",
+  p: { readonly rows: number; readonly cols: number; readonly words: number; readonly bits: number },
+  tile: (
+    first: number,
+    count: number,
+    run: (source: Uint32Array<ArrayBuffer>, size: number) => Promise<ArrayBuffer>,
+  ) => Promise<void>,
+): Promise<void> {
+  const { rows, cols, words, bits } = p, pipeline = await loadKernel(gpu, { file: "pack.wgsl", entry });
+  const atOnce = Math.max(1, Math.floor((gpu.maxBytes - 4) / Math.max(cols, 4 * words)));
+  await gpu.run(`${entry}ing of (${rows}, ${cols})`, async () => {
+    for (let first = 0; first < rows; first += atOnce) {
+      const count = Math.min(atOnce, rows - first), buffers = openBuffers(gpu);
+      try {
+        await tile(first, count, async (source, size) => {
+          const result = buffers.scratch(size * 4, "result");
+          await runWork(gpu, {
+            pipeline,
+            buffers: { 1: buffers.upload(source, "source"), 2: result },
+            uniform: buffers.uniform(6),
+            words: wordsOf(count, cols, words, bits),
+            groups: Math.ceil(size / 64),
+            operations: 64 * 16 * 8,
+          });
+          return await buffers.read(result, size * 4);
+        });
+      } finally {
+        buffers.free();
+      }
+    }
+  });
 }

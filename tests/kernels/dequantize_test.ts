@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { dequantizeGpu, dequantizeTwin } from "../../lib/kernels/dequantize.ts";
-import { multiplyPacked } from "../../lib/kernels/matvec_plain.ts";
+import { multiplyPacked } from "../../lib/kernels/matvec.ts";
 import { assertWithin } from "../assert.ts";
 import { gpuTest } from "../gpu/gpu_test_helper.ts";
 import { packedCase } from "./linear_cases.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { openPackedMatmul } from "../../lib/kernels/matmul_packed.ts";
-import { multiplyPacked } from "../../lib/kernels/matvec_plain.ts";
+import { multiplyPacked } from "../../lib/kernels/matvec.ts";
 import { assertWithin } from "../assert.ts";
 import { gpuTest } from "../gpu/gpu_test_helper.ts";
 import { multiplyOnDevice, packedCase, vectorsCase } from "./linear_cases.ts";
