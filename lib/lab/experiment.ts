@@ -9,6 +9,7 @@ import { openWindows, type TextWindows } from "../io/windows.ts";
 import { type Kernels, openKernels } from "../kernels/kernels.ts";
 import { needsOf } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
+import { type LossGradients, openGradients } from "../model/gradient.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
 import { estimateMemory, type MemoryEstimate } from "../model/memory.ts";
 import { injectOutliers } from "../model/outliers.ts";
@@ -151,19 +152,23 @@ export async function runOpened(
     return value;
   };
   const common = { ...(o.onProgress ? { onProgress: o.onProgress } : {}), ...(o.signal ? { signal: o.signal } : {}) };
-  const result = await lap(
-    "quantizeAndCalibrate",
-    () =>
-      quantizeModel({
+  const result = await lap("quantizeAndCalibrate", async () => {
+    const gradients = await gradientsFor(opened);
+    try {
+      return await quantizeModel({
         recipe,
         model,
         calibration,
         kernels,
         journal,
         ...common,
+        ...(gradients ? { gradients } : {}),
         ...(o.onLayer ? { onLayer: o.onLayer } : {}),
-      }),
-  );
+      });
+    } finally {
+      gradients?.close();
+    }
+  });
   await lap("save", () => savePacked(o.out, opened, result.layers));
   const fp = o.skipFloat ? null : await lap("evaluateFloat", () => floatPerplexity(opened, o));
   const quantized = await lap("evaluate", () => packedPerplexity(evaluation, o));
@@ -209,6 +214,13 @@ async function packedPerplexity(evaluation: TextWindows, o: ExperimentOptions): 
   } finally {
     packed.source.close();
   }
+}
+
+/** Gradients of the float model, where the method needs them: on its first `samples` windows. */
+async function gradientsFor({ recipe, files, calibration }: OpenedExperiment): Promise<LossGradients | null> {
+  if (!needsOf(findMethod(recipe.method), recipe.options).gradient || !calibration) return null;
+  const { ids, length } = calibration, windows = Math.min(Number(recipe.options.samples), calibration.windows);
+  return await openGradients(files, { ids: ids.subarray(0, windows * length), windows, length });
 }
 
 /** Progress under another name. */

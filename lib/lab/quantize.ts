@@ -10,6 +10,7 @@ import type { TextWindows } from "../io/windows.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import { needsOf } from "../methods/method.ts";
 import { findMethod } from "../methods/table.ts";
+import type { LossGradients } from "../model/gradient.ts";
 import type { Block, Hidden, LanguageModel } from "../model/language_model.ts";
 import { quadratic } from "../model/quadratic.ts";
 import { secondsSince } from "../quant/context.ts";
@@ -28,6 +29,8 @@ export interface QuantizeInput {
   /** Null for a method that measures nothing. */
   readonly calibration: TextWindows | null;
   readonly kernels: Kernels;
+  /** Gradients of the float model on a few calibration windows, for a method that needs them. */
+  readonly gradients?: LossGradients;
   readonly journal: Journal;
   readonly onProgress?: OnProgress;
   /** Asked between layers: aborting keeps all finished blocks. */
@@ -116,6 +119,7 @@ async function quantizeBlock(
     context = { kernels, factors: new FactorCache(), objective: quadratic };
   const tensors: TensorToWrite[] = [], layers: Record<string, PackedEntry> = {}, seconds: Record<string, number> = {};
   const add = (stage: string, s: number) => seconds[stage] = (seconds[stage] ?? 0) + s;
+  const gradients = needs.gradient ? await input.gradients?.block(index) : null;
   for (const stage of stagesOf(plan, recipe.trueSequential)) {
     const start = performance.now(), inputs = [...new Set(stage.map((p) => p.linear.input))];
     const grams = needs.hessian && hidden ? await block.gram(hidden, inputs) : new Map<string, Matrix>();
@@ -129,7 +133,8 @@ async function quantizeBlock(
       input.signal?.throwIfAborted();
       const weight = block.weight(p.linear.name), hessian = grams.get(p.linear.input) ?? null;
       const inputs = captured.get(p.linear.input) ?? null;
-      const problem = { name: p.name, weight, hessian, inputs, seed: recipe.seed };
+      const gradient = gradients?.get(p.linear.name) ?? null;
+      const problem = { name: p.name, weight, hessian, inputs, gradient, seed: recipe.seed };
       const begun = performance.now();
       const layer = await method.quantizeLayer(problem, p.options, p.bits, p.weakColumns, context);
       const stages = Object.entries(layer.report.seconds);

@@ -69,5 +69,6 @@ export async function estimateTime(x: OpenedExperiment, kernels: Kernels): Promi
 function tried(w: Matrix, hessian: Matrix | null, inputs: Matrix | null): LayerProblem {
   const weight = matrix(Math.min(TRIED_ROWS, w.rows), w.cols);
   weight.data.set(w.data.subarray(0, weight.data.length));
-  return { name: "estimate", weight, hessian, inputs, seed: 0 };
+  // Any gradient does: it is the time that counts.
+  return { name: "estimate", weight, hessian, inputs, gradient: weight, seed: 0 };
 }

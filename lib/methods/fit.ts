@@ -1,6 +1,7 @@
 // From a target of stored bits to the settings of a method's knobs, the same way for all methods.
 import { LabError } from "../io/errors.ts";
-import type { StoredBits } from "../quant/budget.ts";
+import { plannedBits, type StoredBits } from "../quant/budget.ts";
+import type { StorePlan } from "../quant/store.ts";
 import type { LinearShape, Method, Options, Setting } from "./method.ts";
 
 /** A setting and what a linear stores with it. */
@@ -63,6 +64,41 @@ export function* gridCandidates(
   for (const bits of wanted(o, "codeBits", widths.filter((b) => b <= target))) {
     for (const groupSize of wanted(o, "groupSize", groupSizes(length))) {
       yield { bits, options: { ...o, ...("codeBits" in o ? { codeBits: bits } : {}), groupSize } };
+    }
+  }
+}
+
+/** Less than this share of kept weights is not worth counting the rows' entries. */
+const LEAST_SHARE = 0.002;
+
+/**
+ * Knobs of methods that keep single weights beside a grid: as many bits a code as fit, then as small groups as leave room
+ * for a share of kept weights, then groups alone.
+ *
+ * @param o options with `codeBits`, `groupSize` and `share`, each 0 where it is to be solved (share below 0: none).
+ * @param most the largest share worth keeping. @param sizes group sizes, ascending.
+ * @param plan what is stored under given options.
+ */
+export function* sparseCandidates(
+  shape: LinearShape,
+  o: Options,
+  target: number,
+  most: number,
+  sizes: readonly number[],
+  plan: (shape: LinearShape, o: Options, bits: number) => StorePlan[],
+): Generator<Setting> {
+  const weights = shape.rows * shape.cols, entry = 16 + Math.max(1, Math.ceil(Math.log2(shape.cols)));
+  const counts = Math.ceil(Math.log2(shape.cols + 1)) / shape.cols + 96 / weights; // rows' counts, ends of streams
+  for (const bits of wanted(o, "codeBits", [8, 7, 6, 5, 4, 3, 2].filter((b) => b <= target))) {
+    for (const keep of o.share === 0 ? [true, false] : [false]) {
+      for (const groupSize of wanted(o, "groupSize", sizes)) {
+        const options = { ...o, codeBits: bits, groupSize };
+        const none = { ...options, share: keep ? -1 : Number(o.share) || -1 };
+        if (!keep) yield { bits, options: none };
+        const base = plannedBits(plan(shape, none, bits), weights).perWeight;
+        const share = (target - base - counts) / entry;
+        if (keep && share >= LEAST_SHARE) yield { bits, options: { ...options, share: Math.min(share, most) } };
+      }
     }
   }
 }

@@ -40,6 +40,8 @@ export interface Method {
     readonly hessian: boolean;
     /** X, a sample of the inputs themselves. */
     readonly inputs?: boolean;
+    /** |∂L/∂W| on the first `samples` windows (an option of the method). */
+    readonly gradient?: boolean;
   };
   /** Whether it keeps weak columns, and so takes targets between whole bits. */
   readonly weakColumns: boolean;
@@ -78,9 +80,13 @@ export interface Method {
 }
 
 /** What a run of a method with these options must provide: weak columns need H whatever the method. */
-export function needsOf(method: Method, o: Options): { hessian: boolean; inputs: boolean; text: boolean } {
+export function needsOf(
+  method: Method,
+  o: Options,
+): Readonly<Record<"hessian" | "inputs" | "gradient" | "text", boolean>> {
   const hessian = method.needs.hessian || Number(o.weak ?? 0) > 0, inputs = method.needs.inputs === true;
-  return { hessian, inputs, text: hessian || inputs };
+  const gradient = method.needs.gradient === true;
+  return { hessian, inputs, gradient, text: hessian || inputs || gradient };
 }
 
 /** What codes on one grid with weak columns store: `stored` of RTN, OPTQ and OWQ. */

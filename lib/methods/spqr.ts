@@ -9,14 +9,11 @@ import { spqr, SPQR_DEFAULTS, type SpqrOptions, spqrWithShare } from "../quant/s
 import type { StorePlan } from "../quant/store.ts";
 import { type GridPlan, gridStore, planGrid } from "../quant/stores/grid.ts";
 import { planSparse, sparseStore } from "../quant/stores/sparse.ts";
-import { groupSizes, wanted } from "./fit.ts";
+import { groupSizes, sparseCandidates } from "./fit.ts";
 import type { LinearShape, Method, Options } from "./method.ts";
 import { required, storedLayer } from "./stored_layer.ts";
 
 const { bits: _, groupSize: __, threshold: ___, blockSize: ____, storeBits: _____, ...defaults } = SPQR_DEFAULTS;
-
-/** Less than this share of kept weights is not worth the rows' counts. */
-const LEAST_SHARE = 0.002;
 
 function grid({ rows, cols }: LinearShape, o: Options, bits: number): GridPlan {
   const coded = (codeBits: number) => ({ bits: codeBits, run: Number(o.run), qqBits: 16 as const });
@@ -43,24 +40,9 @@ export const SPQR: Method = {
   choices: {},
   storedExactly: false,
   stored: (shape, o, bits) => plannedBits(plan(shape, o, bits), shape.rows * shape.cols),
-  *candidates(shape, o, target) {
-    const weights = shape.rows * shape.cols, entry = 16 + Math.max(1, Math.ceil(Math.log2(shape.cols)));
-    const counts = Math.ceil(Math.log2(shape.cols + 1)) / shape.cols + 96 / weights; // rows' counts, ends of streams
-    for (const codeBits of wanted(o, "codeBits", [8, 7, 6, 5, 4, 3, 2].filter((b) => b <= target))) {
-      const sizes = wanted(o, "groupSize", groupSizes(shape.cols).filter((g) => g >= 16 || g === shape.cols));
-      for (const keep of o.share === 0 ? [true, false] : [false]) {
-        for (const groupSize of sizes) {
-          const options = { ...o, codeBits, groupSize },
-            none = { ...options, share: keep ? -1 : Number(o.share) || -1 };
-          if (!keep) yield { bits: codeBits, options: none };
-          const base = plannedBits(plan(shape, none, codeBits), weights).perWeight;
-          const share = (target - base - counts) / entry;
-          if (keep && share >= LEAST_SHARE) {
-            yield { bits: codeBits, options: { ...options, share: Math.min(share, 0.05) } };
-          }
-        }
-      }
-    }
+  candidates: (shape, o, target) => {
+    const sizes = groupSizes(shape.cols).filter((g) => g >= 16 || g === shape.cols);
+    return sparseCandidates(shape, o, target, 0.05, sizes, plan);
   },
   async quantizeLayer(problem, o, bits, _weak, context) {
     const { weight } = problem, h = required(problem, "hessian"), { rows, cols } = weight;

@@ -8,7 +8,7 @@ import { dequantize } from "../quant/dequantize.ts";
 import type { Store } from "../quant/store.ts";
 
 /** What a method cannot do without. @throws LabError where the run did not provide it. */
-export function required(problem: LayerProblem, what: "hessian" | "inputs"): Matrix {
+export function required(problem: LayerProblem, what: "hessian" | "inputs" | "gradient"): Matrix {
   const found = problem[what];
   if (!found) throw new LabError("input", problem.name, `has no ${what}`, "Give calibration text.");
   return found;

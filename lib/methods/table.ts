@@ -4,6 +4,7 @@ import { ADADIM } from "./adadim.ts";
 import { AWQ } from "./awq.ts";
 import { COMPACTIFAI } from "./compactifai.ts";
 import { FINEQUANT } from "./finequant.ts";
+import { GWQ } from "./gwq.ts";
 import { HQQ } from "./hqq.ts";
 import { LLM_INT8 } from "./llm_int8.ts";
 import { LORC, LQER } from "./lorc.ts";
@@ -31,6 +32,7 @@ const ROWS: readonly Method[] = [
   withWeakColumns(SMOOTHQUANT_PLUS),
   CROSSQUANT,
   SPQR,
+  GWQ,
   withWeakColumns(ADADIM),
   withWeakColumns(LORC),
   LQER,

@@ -12,6 +12,8 @@ export interface LayerProblem {
   readonly hessian: Matrix | null;
   /** X (tokens, in), a sample of what the layer reads; only where a method asks for it. Never written to. */
   readonly inputs?: Matrix | null;
+  /** |∂L/∂W| (out, in) of the float model's loss; only where a method asks for it. Never written to. */
+  readonly gradient?: Matrix | null;
   /** Seed of the methods that draw at random. */
   readonly seed: number;
 }

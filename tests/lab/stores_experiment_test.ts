@@ -20,6 +20,7 @@ for (
     ["hqq", { weak: 2 }], // data-free, but for its weak columns
     ["awq", { steps: 4 }], // inputs, a scale of the inputs
     ["spqr", {}], // coded statistics, single weights
+    ["gwq", { samples: 2 }], // gradients
     ["svdquant", { grids: 2, iterations: 2 }], // low rank
   ] as const
 ) {

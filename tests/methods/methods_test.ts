@@ -28,6 +28,7 @@ function problemFor(m: Method, rows: number, cols: number): LayerProblem {
     weight: { ...weight, data: weight.data.map((v) => v * 0.05) },
     hessian: m.needs.hessian ? hessian : null,
     inputs: m.needs.inputs ? inputs : null,
+    gradient: m.needs.gradient ? randomMatrix(rows, cols, 5, "gradient") : null,
     seed: 1,
   };
 }

@@ -28,7 +28,11 @@ export function main(args: readonly string[]): Promise<never> {
 }
 
 function needsOf({ needs }: Method): string {
-  const parts = [needs.hessian ? "second moments" : "", needs.inputs ? "inputs of the linears" : ""].filter(Boolean);
+  const parts = [
+    needs.hessian ? "second moments" : "",
+    needs.inputs ? "inputs of the linears" : "",
+    needs.gradient ? "gradients" : "",
+  ].filter(Boolean);
   return parts.length > 0 ? `calibration text, for ${parts.join(" and ")}` : "nothing but the weights";
 }
 
