@@ -38,6 +38,8 @@ export interface TimingOptions {
   /** Beyond these rounds no further one begins after so many seconds. */
   readonly seconds: number;
   readonly mostRounds?: number;
+  /** Pause before each sample: the threads of other libraries go on spinning for a while after their work. */
+  readonly restMs?: number;
   /** Milliseconds, monotonic; for tests. */
   readonly now?: () => number;
 }
@@ -68,6 +70,10 @@ export async function interleave(
   o: TimingOptions,
 ): Promise<Comparison> {
   const now = o.now ?? (() => performance.now()), least = Math.max(LEAST_ROUNDS, o.rounds);
+  const rested = async (c: Contestant) => {
+    if (o.restMs) await new Promise((resolve) => setTimeout(resolve, o.restMs));
+    return await c.run();
+  };
   await ours.run();
   for (const p of peers) await p.run();
   const own: number[] = [await ours.run()],
@@ -78,13 +84,13 @@ export async function interleave(
   for (; rounds < (o.mostRounds ?? Infinity); rounds++) {
     if (rounds >= least && (now() - begun) / 1000 >= o.seconds) break;
     for (const [i, p] of peers.entries()) {
-      const before = own[own.length - 1], between = await p.run(), after = await ours.run();
+      const before = own[own.length - 1], between = await rested(p), after = await rested(ours);
       own.push(after);
       times[i].push(between);
       // Two ratios, not one to the mean of two: that mean is the longer one where other work lengthens samples.
       ratios[i].push(between / before, between / after);
     }
-    if (peers.length === 0) own.push(await ours.run());
+    if (peers.length === 0) own.push(await rested(ours));
   }
   return {
     rounds,

@@ -68,7 +68,7 @@ async function matmulRow(c: BenchContext, s: Shape): Promise<BenchRow> {
       });
       closers.push(async () => void await torch.ask("drop", { names: ["x", "w"] }));
     }
-    const t = await interleave(ours, peers, { rounds: c.rounds, seconds: c.rowSeconds });
+    const t = await interleave(ours, peers, { rounds: c.rounds, seconds: c.rowSeconds, restMs: 5 });
     const operations = 2 * vectors * cols * rows;
     return {
       name,

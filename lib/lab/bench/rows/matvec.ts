@@ -143,7 +143,7 @@ export async function matvecRow(c: BenchContext, s: Shape): Promise<BenchRow> {
     ];
     peers.push(...await cpuPeers(c, x, w, closers));
     const ours = await contestant("3 bits", three, c.sampleSeconds);
-    const t = await interleave(ours, peers, { rounds: c.rounds, seconds: c.rowSeconds });
+    const t = await interleave(ours, peers, { rounds: c.rounds, seconds: c.rowSeconds, restMs: 5 });
     const bytes = packedBytes(packed) + 4 * (s.rows + s.cols);
     return {
       name,
