@@ -9,6 +9,7 @@ import { AWQ_GOLDEN } from "./awq.ts";
 import { BAQ_GOLDEN } from "./baq.ts";
 import { BITSTACK_GOLDEN } from "./bitstack.ts";
 import { BNB_GOLDEN } from "./bnb.ts";
+import { DOLA_GOLDEN } from "./dola.ts";
 import { GPTQ_GOLDEN } from "./gptq.ts";
 import { HLQ_GOLDEN } from "./hlq.ts";
 import { HQQ_GOLDEN } from "./hqq.ts";
@@ -47,6 +48,7 @@ const FAMILIES: readonly GoldenFamily[] = [
   AMQ_JSD_GOLDEN,
   AMQ_RBF_GOLDEN,
   AMQ_NSGA_GOLDEN,
+  DOLA_GOLDEN,
   Q_PALETTE_GOLDEN,
 ];
 
