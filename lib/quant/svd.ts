@@ -1,4 +1,5 @@
 // The singular value decomposition, as far as low-rank methods need it: the few largest values of a matrix, in double.
+import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import { rng } from "../io/rng.ts";
 
 /** A matrix in double, row-major. */
@@ -116,101 +117,18 @@ function gram(a: Doubles): Float64Array {
 /**
  * All eigenvalues of a symmetric matrix, descending, and its eigenvectors as rows.
  *
- * Householder reflections to a tridiagonal matrix, then implicit QL steps.
+ * By ml-matrix (Householder reflections, then implicit QL): as fast here as our own was, and kept by others.
  *
  * @param a A (n, n). Not written to.
- * @throws RangeError on NaN and infinity, and where a value does not settle in 60 steps.
+ * @throws RangeError on NaN and infinity.
  */
 export function symmetricEigen(a: Float64Array, n: number): { values: Float64Array; vectors: Float64Array } {
   if (!a.every(Number.isFinite)) throw new RangeError("a matrix with NaN or infinity has no eigenvalues");
-  const { diagonal: d, off: e, vectors: v } = tridiagonal(a, n);
-  for (let l = 0; l < n; l++) {
-    for (let step = 0;; step++) {
-      let m = l;
-      while (m < n - 1 && Math.abs(e[m]) > 1e-16 * (Math.abs(d[m]) + Math.abs(d[m + 1]))) m++;
-      if (m === l) break;
-      if (step === 60) throw new RangeError(`eigenvalue ${l} of ${n} does not settle`);
-      // Wilkinson's shift from the leading 2 × 2 block, chased up from m to l.
-      let g = (d[l + 1] - d[l]) / (2 * e[l]), r = Math.hypot(g, 1);
-      g = d[m] - d[l] + e[l] / (g + (g >= 0 ? r : -r));
-      let s = 1, c = 1, p = 0, i = m - 1;
-      for (; i >= l; i--) {
-        const f = s * e[i], b = c * e[i];
-        r = Math.hypot(f, g);
-        e[i + 1] = r;
-        if (r === 0) {
-          d[i + 1] -= p;
-          e[m] = 0;
-          break;
-        }
-        s = f / r;
-        c = g / r;
-        g = d[i + 1] - p;
-        r = (d[i] - g) * s + 2 * c * b;
-        p = s * r;
-        d[i + 1] = g + p;
-        g = c * r - b;
-        rotate(v, i * n, (i + 1) * n, n, c, s);
-      }
-      if (r === 0 && i >= l) continue;
-      d[l] -= p;
-      e[l] = g;
-      e[m] = 0;
-    }
-  }
-  const order = Array.from(d.keys()).sort((x, y) => d[y] - d[x]), vectors = new Float64Array(n * n);
-  order.forEach((from, to) => vectors.set(v.subarray(from * n, (from + 1) * n), to * n));
+  const found = new EigenvalueDecomposition(Matrix.from1DArray(n, n, a), { assumeSymmetric: true });
+  const d = found.realEigenvalues, v = found.eigenvectorMatrix, vectors = new Float64Array(n * n);
+  const order = d.map((_, k) => k).sort((x, y) => d[y] - d[x]);
+  order.forEach((from, to) => vectors.set(v.getColumn(from), to * n));
   return { values: Float64Array.from(order, (k) => d[k]), vectors };
-}
-
-function rotate(v: Float64Array, a: number, b: number, n: number, c: number, s: number): void {
-  for (let k = 0; k < n; k++) {
-    const x = v[a + k], y = v[b + k];
-    v[b + k] = s * x + c * y;
-    v[a + k] = c * x - s * y;
-  }
-}
-
-/** T = Qᵀ A Q tridiagonal: its diagonal, its off-diagonal (e_i between i and i + 1), and Qᵀ. */
-function tridiagonal(a: Float64Array, n: number) {
-  const t = a.slice(), q = new Float64Array(n * n), w = new Float64Array(n), p = new Float64Array(n);
-  for (let i = 0; i < n; i++) q[i * n + i] = 1;
-  for (let k = 0; k + 2 < n; k++) {
-    // A reflection of coordinates k + 1 … that leaves only the first of column k.
-    let norm = 0;
-    for (let i = k + 1; i < n; i++) norm += t[i * n + k] ** 2;
-    norm = Math.sqrt(norm);
-    if (norm === 0) continue;
-    const first = t[(k + 1) * n + k], alpha = first > 0 ? -norm : norm;
-    w.fill(0);
-    for (let i = k + 1; i < n; i++) w[i] = t[i * n + k];
-    w[k + 1] -= alpha;
-    let size = 0;
-    for (let i = k + 1; i < n; i++) size += w[i] * w[i];
-    if (size === 0) continue;
-    const beta = 2 / size;
-    let dot = 0;
-    for (let i = k; i < n; i++) {
-      let sum = 0;
-      for (let j = k + 1; j < n; j++) sum += t[i * n + j] * w[j];
-      p[i] = beta * sum;
-      dot += p[i] * w[i];
-    }
-    for (let i = k; i < n; i++) p[i] -= beta * dot / 2 * w[i];
-    for (let i = k; i < n; i++) {
-      for (let j = k; j < n; j++) t[i * n + j] -= w[i] * p[j] + p[i] * w[j];
-    }
-    // Qᵀ ← P Qᵀ, by rows: P = 1 − β w wᵀ.
-    p.fill(0);
-    for (let i = k + 1; i < n; i++) for (let j = 0; j < n; j++) p[j] += w[i] * q[i * n + j];
-    for (let i = k + 1; i < n; i++) for (let j = 0; j < n; j++) q[i * n + j] -= beta * w[i] * p[j];
-  }
-  const diagonal = new Float64Array(n), off = new Float64Array(n);
-  for (let i = 0; i < n; i++) {
-    diagonal[i] = t[i * n + i];
-    if (i + 1 < n) off[i] = t[(i + 1) * n + i];
-  }
-  return { diagonal, off, vectors: q };
 }
 
 /** The largest eigenvalues of a symmetric G (n, n) by a subspace iteration with Rayleigh–Ritz at the end; vectors as rows. */
