@@ -63,13 +63,18 @@ export async function factorDamped(
   return { feedback: null, damp: last, failures };
 }
 
-/** R of H + λI = R Rᵀ by the same ladder; null where all dampings failed. */
+/**
+ * R of H + λI = R Rᵀ by the same ladder; null where all dampings failed.
+ *
+ * @param revive whether columns with H_jj = 0 get 1 before anything is added; SpQR's reference adds first.
+ */
 export function dampedCholesky(
   h: Matrix,
   order: Int32Array,
   damp: number,
+  revive = true,
 ): Omit<Factored, "feedback"> & { readonly factor: UpperFactor | null } {
-  const alive = reviveDead(h), mean = meanDiagonal(alive), failures: string[] = [];
+  const alive = revive ? reviveDead(h) : h, mean = meanDiagonal(alive), failures: string[] = [];
   let last = damp;
   for (const share of ladder(damp)) {
     const r = reverseCholesky(alive, share * mean, order);

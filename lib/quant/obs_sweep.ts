@@ -23,6 +23,7 @@ export interface InverseFactor {
  * U is the inverse of R in H + λI = R Rᵀ, so that no inverse of H is ever formed.
  *
  * @param h H (in, in). @param order (in). @param damp share of the mean diagonal; raised tenfold where it does not do.
+ * @param revive as in dampedCholesky.
  * @throws LabError "numeric" where no damping makes H positive definite.
  * @example
  * ```ts
@@ -32,8 +33,8 @@ export interface InverseFactor {
  * assert.deepEqual([...u], [0.5, 0, 0, 1]);
  * ```
  */
-export function inverseFactor(h: Matrix, order: Int32Array, damp: number): InverseFactor {
-  const found = dampedCholesky(h, order, damp);
+export function inverseFactor(h: Matrix, order: Int32Array, damp: number, revive = true): InverseFactor {
+  const found = dampedCholesky(h, order, damp, revive);
   if (!found.factor) {
     throw new LabError("numeric", "Hessian", `is not positive definite (${found.failures.join("; ")})`);
   }

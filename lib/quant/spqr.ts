@@ -115,7 +115,7 @@ function roundOn(w: number, scale: number, zero: number, top: number): number {
 export function spqr(w: Matrix, h: Matrix, o: SpqrOptions): SpqrLayer {
   const { rows, cols } = w, natural = Int32Array.from({ length: cols }, (_, j) => j);
   const order = o.actOrder ? byScore(diagonal(h)) : natural, permuted = permuteColumns(w, order);
-  const factor = inverseFactor(h, order, o.damp), u = (j: number) => factor.u[j * cols + j];
+  const factor = inverseFactor(h, order, o.damp, false), u = (j: number) => factor.u[j * cols + j];
   const size = o.groupSize > 0 ? o.groupSize : cols, groups = Math.ceil(cols / size), top = 2 ** o.bits - 1;
   const unit = meanVariance(permuted, u), bound = o.threshold * unit, runs = Math.ceil(rows / o.run);
   const room = (): CodedStatistic => ({
