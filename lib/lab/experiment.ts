@@ -188,7 +188,7 @@ export async function evaluateFinished(
   before: Report,
   o: ExperimentOptions,
 ): Promise<Report> {
-  const { recipe, evaluation } = opened, start = performance.now();
+  const { evaluation } = opened, start = performance.now();
   const fp = o.skipFloat ? null : await floatPerplexity(opened, o), quantized = await packedPerplexity(evaluation, o);
   const report: Report = {
     ...before,
@@ -196,7 +196,6 @@ export async function evaluateFinished(
     seconds: { ...before.seconds, evaluate: secondsSince(start) },
     provenance: {
       ...before.provenance,
-      recipe,
       date: new Date().toISOString(),
       evaluation: evaluationProvenance(evaluation),
     },

@@ -1,6 +1,7 @@
 // The gate: every check of the project in one run, with true counts at the end. Nothing else is called "passing".
 import { LabError } from "../io/errors.ts";
 import { checkCells } from "./cells.ts";
+import { checkLedger } from "./claims_ledger.ts";
 import { formatSeconds } from "./format.ts";
 import { findNotebooks, runAndCompare } from "./notebooks.ts";
 import { labPaths, shortPath } from "./paths.ts";
@@ -74,6 +75,14 @@ export function gateSteps(): GateStep[] {
           say(`${shortPath(path)}: ${problems.length === 0 ? "well" : problems.join("\n")}`);
           return problems.length === 0;
         }),
+    },
+    {
+      name: "the ledger of claims",
+      run: async (say) => {
+        const problem = await checkLedger();
+        say(problem ?? "agrees with its records");
+        return problem === null ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+      },
     },
     tests("examples in the documentation", root, "--doc", "lib"),
     {

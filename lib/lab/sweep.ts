@@ -16,6 +16,7 @@ import {
   type WindowCache,
 } from "./experiment.ts";
 import { labPaths } from "./paths.ts";
+import type { Recipe } from "./recipe.ts";
 import { recipeCommand } from "./recipe_command.ts";
 import type { Report } from "./report.ts";
 import type { Cell, Sweep } from "./sweep_file.ts";
@@ -31,6 +32,7 @@ export interface SweepLine {
   readonly label: string;
   /** The one command that makes this cell again. */
   readonly command: string;
+  readonly recipe: Recipe;
   readonly report: Report;
 }
 
@@ -202,7 +204,7 @@ export async function runSweep(
 }
 
 function lineOf(sweep: Sweep, { cell, label, recipe }: Cell, report: Report): SweepLine {
-  return { sweep: sweep.name, cell, cells: sweep.cells.length, label, command: recipeCommand(recipe), report };
+  return { sweep: sweep.name, cell, cells: sweep.cells.length, label, command: recipeCommand(recipe), recipe, report };
 }
 
 /**

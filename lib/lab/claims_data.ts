@@ -1,0 +1,229 @@
+// The claims of the OWQ paper (arXiv 2306.02272), in its order, each with the rule that judges it. Only the rules know numbers'
+// names; the numbers themselves stand in records.
+import { type Claim, type Finding, inOrder, NOISE, NotMeasured, type Numbers, type Verdict } from "./claims.ts";
+import { RULE_NAMES } from "./outlier_figures.ts";
+
+const percent = (v: number) => `${(100 * v).toPrecision(3)} %`;
+const middle = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const share = (values: readonly number[], f: (v: number) => boolean) => values.filter(f).length / values.length;
+
+/** Perplexities of some rows that should come in this order, the best first. */
+function order(n: Numbers, rows: readonly string[], noise?: number): Finding {
+  const keys = rows.map((r) => `${r}/perplexity`);
+  return {
+    verdict: inOrder(keys.map((k) => n.get(k)), noise),
+    numbers: rows.map((r, i) => `${r}: ${n.say(keys[i])}`).join(", "),
+  };
+}
+
+/** The row of the least or the largest target of a method, such as "OWQ 3.01". */
+function target(n: Numbers, method: string, bits: number, which: "least" | "most"): string {
+  const of = (row: string) => Number(row.slice(method.length + 1));
+  const own = n.rows("/perplexity").filter((r) => r.startsWith(`${method} `) && Math.floor(of(r)) === bits)
+    .sort((a, b) => of(a) - of(b));
+  return (which === "least" ? own[0] : own.at(-1)) ?? `${method} ${bits}`;
+}
+
+/** The numbers of all rows that have one. */
+function column(n: Numbers, ending: string): number[] {
+  const rows = n.rows(ending);
+  if (rows.length === 0) throw new NotMeasured(ending);
+  return rows.map((r) => n.get(`${r}${ending}`));
+}
+
+const verdictOf = (holds: boolean, inPart: boolean): Verdict =>
+  holds ? "holds" : inPart ? "holds in part" : "does not hold here";
+
+/** Rules of choosing, as notebook 05 names its rows. */
+const CHOICE = { best: RULE_NAMES["hessian-error"], input: RULE_NAMES.hessian, error: RULE_NAMES.error };
+
+/** All claims. */
+export const CLAIMS: readonly Claim[] = [
+  {
+    claim: "A few input columns carry most of a layer's output error",
+    where: "section 3.2, figure 2",
+    notebook: "02-outliers",
+    rule: "the top 1 % of the columns carry at least half of the score in most layers; in part: in some layer.",
+    find: (n) => {
+      const top = column(n, "/carried by the top 1 %"), half = share(top, (v) => v >= 0.5);
+      return {
+        verdict: verdictOf(half > 0.5, half > 0),
+        numbers: `the top 1 % carry ${percent(middle(top))} in the middle layer, ${percent(Math.min(...top))} to ` +
+          `${percent(Math.max(...top))}, half or more in ${percent(half)} of ${top.length} layers`,
+      };
+    },
+  },
+  {
+    claim: "What makes a column weak is what flows into it, an activation outlier",
+    where: "sections 1 and 3.2",
+    notebook: "02-outliers",
+    rule:
+      "the input explains more than half of the spread of log score in the middle layer, and in most layers some channel is " +
+      "six times the median; in part: one of the two.",
+    find: (n) => {
+      const input = column(n, "/decided by the input"), loud = column(n, "/loudest input over median");
+      const decided = middle(input) > 0.5, outliers = share(loud, (v) => v > 6);
+      return {
+        verdict: verdictOf(decided && outliers > 0.5, decided || outliers > 0.5),
+        numbers: `the input explains ${percent(middle(input))} in the middle layer; ` +
+          `${percent(outliers)} of ${loud.length} layers have a channel above six times the median`,
+      };
+    },
+  },
+  {
+    claim: "Sensitive columns are not the columns of large weights",
+    where: "section 3.2, figure 3",
+    notebook: "02-outliers",
+    rule: "the two choices have less than a quarter in common; in part: less than a half.",
+    find: (n) => {
+      const common = n.all("overlap of rules")[3];
+      return {
+        verdict: verdictOf(common < 0.25, common < 0.5),
+        numbers: `${percent(common)} in common, averaged over layers`,
+      };
+    },
+  },
+  {
+    claim: "At 3 bits rounding to nearest is far worse than OPTQ",
+    where: "tables 1 and 2",
+    notebook: "03-owq",
+    rule: "RTN is at least twice OPTQ; in part: worse by more than the noise.",
+    find: (n) => {
+      const ratio = n.get("RTN 3/perplexity") / n.get("OPTQ 3/perplexity");
+      return { ...order(n, ["OPTQ 3", "RTN 3"]), verdict: verdictOf(ratio >= 2, ratio > 1 + NOISE) };
+    },
+  },
+  {
+    claim: "OWQ with the fewest weak columns (3.01 bits in the paper) is better than OPTQ at 3 bits",
+    where: "tables 1 and 2",
+    notebook: "03-owq",
+    rule: "lower perplexity by more than the noise.",
+    find: (n) => order(n, [target(n, "OWQ", 3, "least"), "OPTQ 3"]),
+  },
+  {
+    claim: "OWQ at 3.1 bits is comparable to OPTQ at 4 bits",
+    where: "abstract, tables 1 and 2",
+    notebook: "03-owq",
+    rule:
+      "no more than the noise above OPTQ 4 where OPTQ 3 is; in part: OPTQ 3 is no worse either, or more than half of " +
+      "its distance to OPTQ 4 is gone.",
+    find: (n) => {
+      const [owq, three, four] = ["OWQ 3.1", "OPTQ 3", "OPTQ 4"].map((r) => n.get(`${r}/perplexity`));
+      const { numbers } = order(n, ["OPTQ 4", "OWQ 3.1", "OPTQ 3"]), close = owq <= four * (1 + NOISE);
+      return { verdict: verdictOf(close && three > four * (1 + NOISE), close || owq < (three + four) / 2), numbers };
+    },
+  },
+  {
+    claim: "More weak columns are better: 3.01, then 3.1",
+    where: "tables 1 and 2",
+    notebook: "03-owq",
+    rule: "the largest target below 4 is better than the least by more than the noise.",
+    find: (n) => order(n, [target(n, "OWQ", 3, "most"), target(n, "OWQ", 3, "least")]),
+  },
+  {
+    claim: "At 4 bits OWQ is at least as good as OPTQ",
+    where: "tables 1 and 2",
+    notebook: "03-owq",
+    rule: "better by more than the noise; in part: no worse by more than it.",
+    find: (n) => {
+      const rows = [target(n, "OWQ", 4, "least"), "OPTQ 4"], [owq, optq] = rows.map((r) => n.get(`${r}/perplexity`));
+      return { ...order(n, rows), verdict: verdictOf(owq < optq * (1 - NOISE), owq <= optq * (1 + NOISE)) };
+    },
+  },
+  {
+    claim: "Few- and zero-shot accuracy is 2 to 4 % above OPTQ at 3 bits",
+    where: "tables 3 and 4",
+    notebook: null,
+  },
+  {
+    claim: "A few weak columns cost no more than about 3 % of a matrix-vector product's time",
+    where: "section 4, LLaMA-7B at 3.01 bits: + 3.21 %",
+    notebook: "04-kernels",
+    rule: "4 weak columns of 1024 cost at most 5 %; in part: at most 15 %. On the device of the record.",
+    find: (n) => {
+      const times = [4, 16, 64].map((k) => n.get(`${k} weak columns/time over none`));
+      return {
+        verdict: verdictOf(times[0] <= 1.05, times[0] <= 1.15),
+        numbers: `4, 16, 64 weak columns: ${times.map((t) => t.toFixed(3)).join(", ")} of the time without`,
+      };
+    },
+  },
+  {
+    claim: "Tuning few columns (weak column tuning) is as good as LoRA on the same base",
+    where: "figure 4",
+    notebook: null,
+  },
+  {
+    claim: "OWQ needs far less overhead than groups for the same quality",
+    where: "table 6",
+    notebook: null,
+  },
+  {
+    claim: "Choosing by Hessian × error is better than by the Hessian alone or by the error alone",
+    where: "table 7",
+    notebook: "05-columns",
+    rule: "perplexity lower than both by more than the noise; in part: lower than one and no worse than the other.",
+    find: (n) => {
+      const [best, ...others] = [CHOICE.best, CHOICE.input, CHOICE.error].map((r) => n.get(`${r}/perplexity`));
+      const found = others.map((p) => inOrder([best, p]));
+      return {
+        verdict: verdictOf(
+          found.every((v) => v === "holds"),
+          found.includes("holds") && others.every((p) => best <= p * (1 + NOISE)),
+        ),
+        numbers: Object.values(CHOICE).map((r) => `${r}: ${n.say(`${r}/perplexity`)}`).join(", "),
+      };
+    },
+  },
+  {
+    claim: "The same, where outlier channels were put in (not in the paper: the condition that it assumes)",
+    where: "table 7",
+    notebook: "05-columns",
+    rule: "as above.",
+    find: (n) => order(n, [CHOICE.best, CHOICE.error].map((r) => `${r}, injected`)),
+  },
+  {
+    claim: "Very few weak columns already help, and the gain saturates",
+    where: "table 8",
+    notebook: "06-how-many",
+    rule:
+      "the fewest columns are better than none by more than the noise, and the first half of the gain takes at most a quarter " +
+      "of the columns; in part: one of the two.",
+    find: (n) => {
+      const rows = n.rows("/perplexity").filter((r) => /^\d+ columns?$/.test(r)).map((r) => ({ r, k: parseInt(r) }))
+        .sort((a, b) => a.k - b.k);
+      if (rows.length < 3) return order(n, ["1 column", "0 columns"]);
+      const p = rows.map(({ r }) => n.get(`${r}/perplexity`)), gain = p[0] - Math.min(...p);
+      const half = rows.findIndex((_, i) => p[0] - p[i] >= gain / 2), few = p[1] < p[0] * (1 - NOISE);
+      const early = gain > NOISE * p[0] && rows[half].k <= rows.at(-1)!.k / 4;
+      return {
+        verdict: verdictOf(few && early, few || early),
+        numbers: rows.map(({ r }) => `${r}: ${n.say(`${r}/perplexity`)}`).join(", "),
+      };
+    },
+  },
+  {
+    claim: "The grid search (truncation) helps OWQ",
+    where: "section 3.4",
+    notebook: "07-grid-search",
+    rule: "lower perplexity by more than the noise.",
+    find: (n) => order(n, ["OWQ, searched", "OWQ, min–max"]),
+  },
+  {
+    claim: "The grid search hurts plain OPTQ",
+    where: "section 3.4",
+    notebook: "07-grid-search",
+    rule: "higher perplexity by more than the noise.",
+    find: (n) => order(n, ["OPTQ, min–max", "OPTQ, searched"]),
+  },
+  {
+    claim: "Weak columns in some linears only (query and key) keep most of the gain",
+    where: "appendix",
+    notebook: null,
+  },
+  {
+    claim: "Act-order and true-sequential add little to OWQ",
+    where: "appendix",
+    notebook: null,
+  },
+];
