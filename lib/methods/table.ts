@@ -2,9 +2,12 @@
 import { LabError } from "../io/errors.ts";
 import { ADADIM } from "./adadim.ts";
 import { AWQ } from "./awq.ts";
+import { BAQ } from "./baq.ts";
+import { BITSTACK } from "./bitstack.ts";
 import { COMPACTIFAI } from "./compactifai.ts";
 import { FINEQUANT } from "./finequant.ts";
 import { GWQ } from "./gwq.ts";
+import { HLQ } from "./hlq.ts";
 import { HQQ } from "./hqq.ts";
 import { LLM_INT8 } from "./llm_int8.ts";
 import { LORC, LQER } from "./lorc.ts";
@@ -12,7 +15,11 @@ import type { Method } from "./method.ts";
 import { FP4, NF4 } from "./nf4.ts";
 import { OPTQ } from "./optq.ts";
 import { OWQ } from "./owq.ts";
+import { PTQ161 } from "./ptq161.ts";
+import { PTQTP } from "./ptqtp.ts";
+import { Q_PALETTE } from "./q_palette.ts";
 import { RTN } from "./rtn.ts";
+import { SLIM_LLM } from "./slim_llm.ts";
 import { CROSSQUANT, SMOOTHQUANT, SMOOTHQUANT_PLUS } from "./smoothquant.ts";
 import { SPQR } from "./spqr.ts";
 import { SVDQUANT } from "./svdquant.ts";
@@ -38,6 +45,13 @@ const ROWS: readonly Method[] = [
   LQER,
   SVDQUANT,
   COMPACTIFAI,
+  BAQ,
+  withWeakColumns(HLQ),
+  withWeakColumns(PTQTP),
+  withWeakColumns(SLIM_LLM),
+  PTQ161,
+  BITSTACK,
+  withWeakColumns(Q_PALETTE),
 ];
 
 /** All methods by name. */

@@ -10,6 +10,15 @@ export interface Codebook {
   readonly distortion: number;
 }
 
+/**
+ * Mean squared error a number of the best books for normal numbers of variance 1, by weights an entry and log2 of the
+ * entries: what a choice between books needs to know before any is made. Our own books, one dimension exact, two to 2 %.
+ */
+export const GAUSSIAN_DISTORTION: Readonly<Record<number, readonly number[]>> = {
+  1: [1, 0.3634, 0.1175, 0.03455, 0.009505, 0.002507, 0.0006451, 0.0001637, 0.00004123],
+  2: [1, 0.6817, 0.3634, 0.2012, 0.1077, 0.0574, 0.02984, 0.01534, 0.00782, 0.003976, 0.001996],
+};
+
 const FAR = 9, PANELS = 48, ROUNDS = 400;
 
 /** The normal density, up to a factor √(2π) that cancels where ratios are taken. */

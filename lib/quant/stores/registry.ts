@@ -2,12 +2,19 @@
 import { LabError } from "../../io/errors.ts";
 import { type Matrix, matrix } from "../../io/tensor.ts";
 import type { ApplyStore, Store } from "../store.ts";
+import { applyBinary } from "./binary.ts";
+import { applyBitPlanes } from "./bit_planes.ts";
 import { applyColumns, applyColumnScale } from "./columns.ts";
 import { applyGrid } from "./grid.ts";
 import { applyLevels } from "./levels.ts";
 import { applyLowRank } from "./low_rank.ts";
+import { applyMixedGrid } from "./mixed_grid.ts";
+import { applyRadix } from "./radix.ts";
+import { applyRotated } from "./rotated.ts";
+import { applySignLowRank } from "./sign_low_rank.ts";
 import { applySparse } from "./sparse.ts";
 import { applyTrain } from "./tensor_train.ts";
+import { applyTrits } from "./trits.ts";
 
 const KINDS: ReadonlyMap<string, ApplyStore> = new Map([
   ["grid", applyGrid],
@@ -15,6 +22,13 @@ const KINDS: ReadonlyMap<string, ApplyStore> = new Map([
   ["low-rank", applyLowRank],
   ["sparse", applySparse],
   ["tensor-train", applyTrain],
+  ["bit-planes", applyBitPlanes],
+  ["trits", applyTrits],
+  ["radix", applyRadix],
+  ["mixed-grid", applyMixedGrid],
+  ["binary", applyBinary],
+  ["sign-low-rank", applySignLowRank],
+  ["rotated", applyRotated],
   ["columns", applyColumns],
   ["column-scale", applyColumnScale],
 ]);
