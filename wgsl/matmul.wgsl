@@ -226,6 +226,37 @@ fn wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   put(v + 12, r + 0, s30); put(v + 12, r + 4, s31);
 }
 
+// The same with W in a buffer, where the vectors are too few to pay for a copy: to write a texel costs as much as reading
+// sixteen quads from a buffer.
+@compute @workgroup_size(8)
+fn wide_loose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = (group.x + group.y * groups.x) * 8 + local;
+  let tiles = (p.rows + 7) / 8;
+  let r = lane % tiles * 8;
+  let v = lane / tiles * 16;
+  if (v >= p.vectors) { return; }
+  let a0 = at_x(v);
+  let a1 = at_x(v + 4);
+  let a2 = at_x(v + 8);
+  let a3 = at_x(v + 12);
+  let b0 = at_w(r);
+  let b1 = at_w(r + 4);
+  var s00: mat4x4f; var s01: mat4x4f;
+  var s10: mat4x4f; var s11: mat4x4f;
+  var s20: mat4x4f; var s21: mat4x4f;
+  var s30: mat4x4f; var s31: mat4x4f;
+  for (var k = 0u; k < p.quads; k++) {
+    let x0 = x_texels(a0 + k); let x1 = x_texels(a1 + k); let x2 = x_texels(a2 + k); let x3 = x_texels(a3 + k);
+    let w0 = w_tile(b0 + k * p.quad_stride); let w1 = w_tile(b1 + k * p.quad_stride);
+    s00 += x0 * w0; s10 += x1 * w0; s20 += x2 * w0; s30 += x3 * w0;
+    s01 += x0 * w1; s11 += x1 * w1; s21 += x2 * w1; s31 += x3 * w1;
+  }
+  put(v + 0, r + 0, s00); put(v + 0, r + 4, s01);
+  put(v + 4, r + 0, s10); put(v + 4, r + 4, s11);
+  put(v + 8, r + 0, s20); put(v + 8, r + 4, s21);
+  put(v + 12, r + 0, s30); put(v + 12, r + 4, s31);
+}
+
 @compute @workgroup_size(8)
 fn wide_half(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let lane = (group.x + group.y * groups.x) * 8 + local;

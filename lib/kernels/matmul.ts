@@ -13,6 +13,9 @@ export type MatmulVariant = "auto" | "wide" | "tiled";
 /** Vectors and rows that a lane (wide) or a workgroup (tiled) takes, and lanes of a workgroup. */
 const SHAPES = { wide: { vectors: 16, rows: 8, lanes: 8 }, tiled: { vectors: 64, rows: 64, lanes: 1 } } as const;
 
+/** From so many vectors on a copy of weights from a buffer to a texture pays. */
+const MANY = 256;
+
 /**
  * y = x·Wᵀ in double: the specification of wgsl/matmul.wgsl.
  *
@@ -59,7 +62,7 @@ export type WeightPart =
     readonly quadStride: number;
   }
   & ({ readonly buffer: GPUBuffer } | {
-    /** "wide" only, quadStride 1: a storage texture in rows of 1024 texels, read as one row. Buffers are copied into one. */
+    /** "wide" only, and faster there; quadStride 1: a storage texture in rows of 1024 texels, read as one row. */
     readonly texels: GPUTexture;
   });
 
@@ -112,6 +115,7 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
   const multiply = await loadKernel(gpu, { file, entry: o.dtype === "f16" ? `${variant}_half` : variant });
   const prepare = wide || cols % 4 > 0 ? await loadKernel(gpu, { file, entry: wide ? "x_to_texels" : "pad" }) : null;
   const copy = wide ? await loadKernel(gpu, { file, entry: "w_to_texels" }) : null;
+  const loose = wide ? await loadKernel(gpu, { file, entry: "wide_loose" }) : multiply;
   const uniforms = new Map<string, GPUBuffer>();
   const uniformOf = (
     vectors: number,
@@ -142,16 +146,6 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
     pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
     pass.dispatchWorkgroups(...gridOf(groups, device.limits.maxComputeWorkgroupsPerDimension));
   };
-  const product = (
-    pass: GPUComputePassEncoder,
-    x: GPUBuffer | GPUTexture,
-    w: GPUBuffer | GPUTexture,
-    y: GPUBuffer,
-    uniform: GPUBuffer,
-    tiles: number,
-  ) => step(pass, multiply, { 0: uniform, 1: x, 2: w, 3: y }, Math.ceil(tiles / shape.lanes));
-  const tilesOf = (vectors: number, part: WeightPart) =>
-    Math.ceil(vectors / shape.vectors) * Math.ceil(part.rows / shape.rows);
   const none = { first: 0, rows: 0, rowStride: 0, quadStride: 0 };
   return {
     variant,
@@ -172,20 +166,19 @@ export async function bindMatmul(gpu: Gpu, buffers: Buffers, o: {
       return chunks;
     },
     record(pass, x, y, vectors, part) {
-      if (x instanceof GPUBuffer) {
-        if (!("buffer" in part)) throw new RangeError("the tiled product takes weights in a buffer");
-        return product(pass, x, part.buffer, y, uniformOf(vectors, 0, part), tilesOf(vectors, part));
-      }
       let own = part;
-      if ("buffer" in part) {
+      if (copy && "buffer" in part && vectors >= MANY && part.rows * quads <= maxTexels(gpu)) {
         const texels = sharedTexels(gpu, "rows of weights", part.rows * quads);
         const bound = { 0: uniformOf(0, 0, part), 2: part.buffer, 3: texels };
-        step(pass, copy!, bound, Math.ceil(part.rows * quads / 64));
+        step(pass, copy, bound, Math.ceil(part.rows * quads / 64));
         own = { first: part.first, rows: part.rows, rowStride: quads, quadStride: 1, texels };
       }
-      if (!("texels" in own)) return;
-      for (const { texels, first, count } of x) {
-        product(pass, texels, own.texels, y, uniformOf(count, first, own), tilesOf(count, own));
+      const w = "buffer" in own ? own.buffer : own.texels, pipeline = "buffer" in own ? loose : multiply;
+      const chunks = x instanceof GPUBuffer ? [{ texels: x, first: 0, count: vectors }] : x;
+      for (const { texels, first, count } of chunks) {
+        const tiles = Math.ceil(count / shape.vectors) * Math.ceil(own.rows / shape.rows);
+        const bound = { 0: uniformOf(count, first, own), 1: texels, 2: w, 3: y };
+        step(pass, pipeline, bound, Math.ceil(tiles / shape.lanes));
       }
     },
   };

@@ -4,7 +4,7 @@ import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { runWork, wordsOf } from "../gpu/dispatch.ts";
-import { sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
+import { maxTexels, sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
 import { checkSweep } from "./checks.ts";
 import { roundHalfEven } from "./round.ts";
 import { searchGridTwin } from "./grid_search.ts";
@@ -126,7 +126,7 @@ export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> 
   const { rows, cols } = p.weight, { quantized } = p;
   const blockSize = blockOf(p);
   const out = emptySweep(p);
-  const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes) / (cols * 4) / PAD) * PAD;
+  const fit = Math.floor(Math.min(TILE_BYTES, gpu.maxBytes, maxTexels(gpu) * 16) / (cols * 4) / PAD) * PAD;
   const tile = Math.min(Math.max(PAD, fit), Math.ceil(rows / PAD) * PAD);
   await gpu.run(`OPTQ sweep of (${rows}, ${cols})`, async () => {
     for (let first = 0; first < rows; first += tile) {
