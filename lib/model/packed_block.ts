@@ -52,8 +52,8 @@ function turnsOf(c: ModelConfig, capacity: number): Floats | null {
 }
 
 /** Opens what all blocks share. */
-export function openWorkspace(chain: Chain, capacity: number, kind: "group" | "lanes"): Workspace {
-  const { config: c } = chain, quads = quadsOf(c.headDim), rows = chain.vectors * c.heads;
+export function openWorkspace(chain: Chain, capacity: number): Workspace {
+  const { config: c } = chain, kind = chain.kernels.form, quads = quadsOf(c.headDim), rows = chain.vectors * c.heads;
   const attention: Attention = kind === "group" ? { kind, queries: chain.scratch(c.heads * 4 * quads, "queries") } : {
     kind,
     queries: chain.texels("workspace", "queries", quads, rows),

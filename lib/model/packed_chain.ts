@@ -26,8 +26,11 @@ export interface RuntimeBytes {
   readonly workspace: number;
 }
 
-/** How linears lie on the device. */
-export interface LinearOptions {
+/** Which kernels a chain takes. */
+export interface KernelChoice {
+  /** Of norms and attention: for GPUs or for software drivers. */
+  readonly form: "group" | "lanes";
+  /** Of linears. */
   readonly variant: "auto" | "lane" | "split";
   /** Of dense linears. */
   readonly dtype: "f32" | "f16";
@@ -84,7 +87,7 @@ export class Chain {
     readonly source: TensorSource,
     readonly names: ReadonlyMap<string, string>,
     readonly vectors: number,
-    readonly linearOptions: LinearOptions,
+    readonly kernels: KernelChoice,
   ) {
     this.#buffers = openBuffers(gpu);
     this.step = this.#buffers.uniform(2);
@@ -145,9 +148,9 @@ export class Chain {
   async open(
     kind: "linears" | "ends",
     w: PackedMatrix | Matrix,
-    dtype = this.linearOptions.dtype,
+    dtype = this.kernels.dtype,
   ): Promise<DeviceLinear> {
-    const { variant } = this.linearOptions;
+    const { variant } = this.kernels;
     const linear = "data" in w
       ? await openDenseLinear(this.gpu, w, { variant, dtype })
       : await openPackedLinear(this.gpu, w, { variant });
@@ -207,7 +210,7 @@ export class Chain {
       sum: after,
       normed: to[0],
       normed2: to[1] ?? this.#nothing[2],
-    });
+    }, this.kernels.form === "group" ? "group" : "lane");
     if (!o.ends) {
       this.#streams.reverse();
       this.#pending = { from: [], bias: null };

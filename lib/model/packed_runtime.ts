@@ -24,9 +24,9 @@ export interface RuntimeOptions {
   readonly linears?: StoredLinear;
   /** Tokens of a prompt that go through together at most; 8 where absent (see `chunkFor`). */
   readonly chunk?: number;
-  /** Attention for GPUs ("group") or for software drivers ("lanes"); by the adapter where absent. */
-  readonly attention?: "group" | "lanes";
-  /** Which kernels the linears take. */
+  /** Norms and attention for GPUs ("group") or for software drivers ("lanes"); by the adapter where absent. */
+  readonly form?: "group" | "lanes";
+  /** Which kernels the linears take; by the adapter where absent. */
   readonly variant?: "auto" | "lane" | "split";
   /** How dense linears lie on the device; "f32" where absent. */
   readonly dtype?: "f32" | "f16";
@@ -106,10 +106,11 @@ export async function openPackedRuntime(
   const chunk = Math.max(1, Math.min(o.chunk ?? FEW, o.capacity));
   checkCapacity(model.label, config, o.capacity);
   return await gpu.run(`loading ${model.label}`, async () => {
-    const linears = { variant: o.variant ?? "auto", dtype: o.dtype ?? "f32" } as const;
-    const chain = new Chain(gpu, config, model.source, names, chunk, linears);
+    const form = o.form ?? (gpu.software ? "lanes" : "group");
+    const kernels = { form, variant: o.variant ?? "auto", dtype: o.dtype ?? "f32" } as const;
+    const chain = new Chain(gpu, config, model.source, names, chunk, kernels);
     try {
-      const work = openWorkspace(chain, o.capacity, o.attention ?? (gpu.software ? "lanes" : "group"));
+      const work = openWorkspace(chain, o.capacity);
       const ids = chain.upload("workspace", new Uint32Array(Math.max(4, chunk)), "token ids");
       const body = await embedSteps(chain, work, ids, o.tables ?? "auto"), before = body.length;
       for (let i = 0; i < config.blocks; i++) {

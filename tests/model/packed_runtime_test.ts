@@ -74,16 +74,23 @@ for (const family of familyNames()) {
   );
 }
 
+gpuTest("falcon and mistral write the same text by the kernels for GPUs, split linears and all", async (gpu) => {
+  for (const family of ["falcon", "mistral"]) {
+    const files = tinyModel(family), q = await quantizeTiny(files, [{ bits: 3 }, { bits: 4, groupSize: 16 }], 2);
+    await sameText(gpu, files, q, { form: "group", variant: "split" }, 64);
+  }
+});
+
 const folder = new URL("../../fixtures/golden/variants/", import.meta.url).pathname;
 gpuTest("every variant of a family scores on the device as transformers does", async (gpu) => {
   for (const { name } of [...Deno.readDirSync(folder)].filter((e) => e.isDirectory)) {
     const files = randomModel(JSON.parse(Deno.readTextFileSync(`${folder}${name}/config.json`)));
     const expected = openSafetensors(`${folder}${name}/expected.safetensors`);
     const ids = await expected.read("input_ids"), nll = await expected.read("nll"), [windows, length] = ids.shape;
-    for (const attention of ["lanes", "group"] as const) {
-      const runtime = await openPackedRuntime(gpu, files, { capacity: length, attention });
+    for (const form of ["lanes", "group"] as const) {
+      const runtime = await openPackedRuntime(gpu, files, { capacity: length, form });
       const r = await runtime.score({ ids: Int32Array.from(ids.data), windows, length });
-      assertWithin(r.nll, nll.data, 2e-5, `${name}, ${attention}`);
+      assertWithin(r.nll, nll.data, 2e-5, `${name}, ${form}`);
       runtime.close();
     }
     expected.close();
