@@ -6,13 +6,13 @@ import { openDenseLinear, openPackedLinear } from "../kernels/linear.ts";
 import { type LinearTiming, openLinearTiming } from "../kernels/linear_timing.ts";
 import { openMatmul } from "../kernels/matmul.ts";
 import { openLanguageModel } from "../model/language_model.ts";
-import { openPackedRuntime } from "../model/packed_runtime.ts";
+import { openPackedRuntime, type PackedRuntime, type RuntimeOptions } from "../model/packed_runtime.ts";
 import { type TimedText, timedText } from "../model/timed_text.ts";
 import { agreement, normalMatrix, packedBytes, packedMatrix, unpacked, weakColumnsOf } from "./bench/cases.ts";
 import { dequantized, layerFinder, storedModel } from "./bench/decode_case.ts";
 import { measureLimits } from "./bench/measure_limits.ts";
 import { weakRow } from "./bench/rows/matvec.ts";
-import { type Contestant, interleave, repeatsFor, timingOf } from "./bench/timing.ts";
+import { type Contestant, interleave, quartiles, repeatsFor } from "./bench/timing.ts";
 import type { BenchContext, DeviceLimits } from "./bench/types.ts";
 import type { OnProgress } from "../io/progress.ts";
 import { resolveModel } from "./open.ts";
@@ -97,10 +97,10 @@ export async function roofPoints(s: KernelStudy, size: number, vectors: number):
   ) => {
     const t = await openLinearTiming(gpu, open, x, x.rows === 1 ? c.rotateBytes : 0);
     try {
-      const share = agreement(await t.output(), x, right, unit), samples: number[] = [];
+      const share = agreement(await t.output(), x, right, unit);
       const repeats = await repeatsFor((n) => t.run(n), c.sampleSeconds);
-      for (let i = 0; i < c.rounds; i++) samples.push(await t.run(repeats) / repeats);
-      const { seconds, spread } = timingOf(samples);
+      const ours = { name, run: async () => await t.run(repeats) / repeats };
+      const { seconds, spread } = (await interleave(ours, [], { rounds: c.rounds, seconds: c.rowSeconds / 2 })).ours;
       const bytes = weightBytes + 8 * x.rows * size;
       points.push({ name, operations: 2 * x.rows * size * size, bytes, seconds, spread, agreement: share });
     } finally {
@@ -122,8 +122,8 @@ export interface WeakCost {
   readonly count: number;
   /** Time over the time without weak columns. */
   readonly ratio: number;
-  /** Distance of that ratio's quartiles. */
-  readonly spread: number;
+  /** Standard error of that ratio. */
+  readonly error: number;
   /** Bytes over the bytes without weak columns. */
   readonly byteFloor: number;
   readonly bytes: number;
@@ -141,8 +141,8 @@ export async function weakCosts(
   for (const [i, count] of counts.entries()) {
     onProgress?.({ what: "weak columns", done: i, total: counts.length, unit: "layers" });
     const row = await weakRow(s.context, "with weak columns", { rows: size, cols: size, width: size }, count);
-    const { bytes, byteFloor } = row.figures!;
-    out.push({ count, ratio: row.ratio!, spread: row.spread!, byteFloor, bytes, agreement: row.agreement! });
+    const { bytes, byteFloor, standardError: error } = row.figures!;
+    out.push({ count, ratio: row.ratio!, error, byteFloor, bytes, agreement: row.agreement! });
   }
   onProgress?.({ what: "weak columns", done: counts.length, total: counts.length, unit: "layers" });
   return out;
@@ -180,7 +180,7 @@ export async function sizeCosts(
         await contestant("3.1 bits", () => openPackedLinear(gpu, kept)),
         await contestant("float16", () => openDenseLinear(gpu, w, { dtype: "f16" })),
         await contestant("float32", () => openDenseLinear(gpu, w)),
-      ], { rounds: c.rounds, seconds: 0 });
+      ], { rounds: c.rounds, seconds: c.rowSeconds });
       const peers = Object.fromEntries(Object.entries(t.peers).map(([name, v]) => [name, v.seconds]));
       out.push({
         size,
@@ -204,8 +204,10 @@ export async function sizeCosts(
 export interface ModelCost {
   readonly label: string;
   readonly weakColumns: number;
-  /** Bits a weight of the linears, as they lie on the device. */
-  readonly bits: number;
+  /** Bits a weight of the linears: codes, grids, weak columns and their ids, each as short as it can be. */
+  readonly stored: number;
+  /** The same as they lie on the device, in the layout of its kernels. */
+  readonly held: number;
   readonly linearBytes: number;
   /** Embeddings and head. */
   readonly endBytes: number;
@@ -222,7 +224,9 @@ const PROMPT = 8;
 /**
  * Memory and speed of a model, dense and at several targets of bits (rounded to nearest: the speed knows no difference).
  *
- * @param spec of the model. @param targets nominal bits. @param tokens written in each sample; the median of three counts.
+ * All forms lie on the device together and write in turns.
+ *
+ * @param spec of the model. @param targets nominal bits. @param tokens written in each sample; medians of seven rounds count.
  */
 export async function modelCosts(
   s: KernelStudy,
@@ -231,55 +235,55 @@ export async function modelCosts(
   tokens: number,
   onProgress?: OnProgress,
 ): Promise<{ label: string; costs: ModelCost[] }> {
-  const files = await resolveModel(spec), model = await openLanguageModel(files), costs: ModelCost[] = [];
-  const stream = rng(s.context.seed, "prompt"), { vocab } = model.config;
-  const prompt = Array.from({ length: PROMPT }, () => stream.int(vocab)), capacity = PROMPT + tokens + 1;
+  const files = await resolveModel(spec), model = await openLanguageModel(files), { vocab } = model.config;
+  const stream = rng(s.context.seed, "prompt"), prompt = Array.from({ length: PROMPT }, () => stream.int(vocab));
+  const capacity = PROMPT + tokens + 1, rounds = s.context.rounds, total = targets.length + 2 + rounds;
   const weights = model.linears(0).reduce((n, l) => n + l.in * l.out, 0) * model.blocks;
-  const total = targets.length + 2;
-  const measure = async (label: string, weakColumns: number, o: Parameters<typeof openPackedRuntime>[2]) => {
-    onProgress?.({ what: label, done: costs.length, total, unit: "models" });
-    const runtime = await openPackedRuntime(s.gpu, files, o);
-    try {
-      const texts: TimedText[] = [];
-      for (let i = 0; i < 4; i++) { // the first one warms up
-        runtime.restart();
-        texts.push(await timedText(runtime, prompt, { tokens }));
-      }
-      const median = (f: (t: TimedText) => number) => timingOf(texts.slice(1).map(f)).seconds;
-      costs.push({
-        label,
-        weakColumns,
-        bits: 8 * runtime.bytes.linears / weights,
-        linearBytes: runtime.bytes.linears,
-        endBytes: runtime.bytes.ends,
-        totalBytes: runtime.bytes.total,
-        tokensPerSecond: median((t) => t.tokensPerSecond),
-        firstTokenSeconds: median((t) => t.firstTokenSeconds),
-        sameText: null,
-      });
-      return texts[0].ids;
-    } finally {
-      runtime.close();
-    }
+  const report = (done: number, what: string) => onProgress?.({ what, done, total, unit: "steps" });
+  const write = (runtime: PackedRuntime) => {
+    runtime.restart();
+    return timedText(runtime, prompt, { tokens });
+  };
+  type Form = Pick<ModelCost, "label" | "stored"> & { weak: number; runtime: PackedRuntime; texts: TimedText[] };
+  const forms: (Form & { same: number | null })[] = [];
+  const add = async (label: string, stored: number, o: Omit<RuntimeOptions, "capacity">, weak = 0) => {
+    report(forms.length, `${label} onto the device`);
+    const runtime = await openPackedRuntime(s.gpu, files, { ...o, capacity });
+    forms.push({ label, weak, stored, runtime, same: null, texts: [] });
+    return (await write(runtime)).ids; // warms up
   };
   try {
-    await measure("float32", 0, { capacity });
-    await measure("float16", 0, { capacity, dtype: "f16" });
+    await add("float32", 32, {});
+    await add("float16", 16, { dtype: "f16" });
     for (const target of targets) {
       const stored = await storedModel(model, target);
-      const ids = await measure(`${target} bits`, stored.weakColumns, {
-        capacity,
-        linears: layerFinder(stored.packed),
-      });
+      const bits = 8 * [...stored.packed.values()].reduce((n, m) => n + packedBytes(m), 0) / weights;
+      const ids = await add(`${target} bits`, bits, { linears: layerFinder(stored.packed) }, stored.weakColumns);
       const dense = await openPackedRuntime(s.gpu, files, { capacity, linears: layerFinder(dequantized(stored)) });
-      const same = (await timedText(dense, prompt, { tokens })).ids;
+      const same = (await write(dense)).ids;
       dense.close();
-      const last = costs.pop()!;
-      costs.push({ ...last, sameText: ids.filter((id, i) => id === same[i]).length / ids.length });
+      forms[forms.length - 1].same = ids.filter((id, i) => id === same[i]).length / ids.length;
     }
-    onProgress?.({ what: "models", done: total, total, unit: "models" });
+    for (let round = 0; round < rounds; round++) {
+      report(forms.length + round, "writing in turns");
+      for (const f of forms) f.texts.push(await write(f.runtime));
+    }
+    report(total, "models");
+    const costs = forms.map(({ label, weak, stored, runtime, same, texts }): ModelCost => ({
+      label,
+      weakColumns: weak,
+      stored,
+      held: 8 * runtime.bytes.linears / weights,
+      linearBytes: runtime.bytes.linears,
+      endBytes: runtime.bytes.ends,
+      totalBytes: runtime.bytes.total,
+      tokensPerSecond: quartiles(texts.map((t) => t.tokensPerSecond)).median,
+      firstTokenSeconds: quartiles(texts.map((t) => t.firstTokenSeconds)).median,
+      sameText: same,
+    }));
     return { label: files.label, costs };
   } finally {
+    for (const f of forms) f.runtime.close();
     model.close();
     files.source.close();
   }
