@@ -1,12 +1,14 @@
 // y = x·Ŵᵀ for software drivers: a lane takes rows, nothing waits for another lane (lib/kernels/matvec_lane.ts).
 //
 // What costs on llvmpipe, read from its machine code (Mesa 22.3, 8 lanes): a vec4 from a storage buffer about 360
-// instructions (a loop over the lanes), four words of a uniform buffer 100 (uniform or not, inside a loop), a texel of a
-// sampled texture 165, a texel of a storage texture 70. So everything that is read often lies in storage textures; x is
-// read once for 4 · per_group rows and then lies on the stack; and a code is masked where it stands in its word, with x
-// multiplied beforehand by the power of two that undoes the place: and, convert, multiply, add.
-// Tried and slower: x from a uniform buffer inside the loop (7 times), shifts instead of masks (the same to 1.1 times), a
-// dispatch for 512 columns (each costs 20 µs), sums kept in a storage buffer without vec4.
+// instructions (a loop over the lanes), four words of a uniform buffer 100 (a gather, whether the index is uniform or not,
+// once there is a loop), a texel of a sampled texture 165, a texel of a storage texture 70. So all that is read often lies in
+// storage textures; x is read once for 4 · per_group rows and then lies on the stack; and a code is masked where it stands in
+// its word, with x multiplied beforehand by the power of two that undoes the place: and, convert, multiply, add.
+// Measured on two busy cores, best of many turns: 3 bits 11 Gweights/s at 4096² (1.7 with x read inside the loop), 3.5 times
+// our f32 and 2.1 times our f16 on the same frame, 6 weak columns +0.5 %, 54 of them +1.9 %. Tried and slower: x from a uniform
+// buffer inside the loop (4 times), storage buffers for codes (1.6 times), sampled textures (1.4), shifts instead of masks
+// (none to 1.1), a dispatch for each 512 columns (20 µs apiece). There is no fused multiply-add: the driver splits it.
 
 override bits: u32 = 3; // of a code: 2, 3, 4, 8; or 16 and 32: floats, with no grid
 override code_bits: u32 = min(bits, 8);
@@ -38,7 +40,7 @@ struct Unit { p: Block, q: Block, r: Block, s: Block }
 // Codes: (units / 4, tiles, 4 rows, unit of the 4, texel, 8 lanes), a unit's texels followed by its grids (scale, zero, scale,
 // zero). Then weak columns: (unit of 8, tiles, 4 rows, texel, 8 lanes).
 @group(0) @binding(1) var texels: texture_storage_2d<rgba32uint, read>;
-// x as matvec_prepare.wgsl leaves it: (vectors, x_quads).
+// x as `prepare` leaves it: (vectors, x_quads).
 @group(0) @binding(2) var xs: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> grids: array<vec4f>; // scales of a lane's 4 rows, then zeros: (tiles, 8, 2)
 @group(0) @binding(4) var<storage, read_write> sums: array<vec4f>; // of 4 rows: (vectors, tiles, 8)
@@ -154,7 +156,7 @@ fn product(d: Block, x: Block) -> f32 {
     ((dot(d.b[0], x.b[0]) + dot(d.b[1], x.b[1])) + (dot(d.b[2], x.b[2]) + dot(d.b[3], x.b[3])));
 }
 
-// x as it was before matvec_prepare.wgsl multiplied it: the sum of 32 of them.
+// The sum of 32 of x as they were before `prepare` multiplied them.
 fn x_sum(x: Block) -> f32 {
   if (bits == 2) {
     let s = vec4f(1, 4, 16, 64);
@@ -364,15 +366,32 @@ fn store(vector: u32, quad: u32, values: vec4f) {
   if (row + 3 < p.rows) { y[at + 3] = values.w; }
 }
 
-// Of `unpack`: the column at each place of the codes, then of each weak column, −1 at none: (quads).
+// Of `prepare` and `unpack`: the column at each place of the codes, then of each weak column, −1 at none: (x_quads).
 @group(0) @binding(6) var<storage, read> order: array<vec4i>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4f>; // (ceil(cols / 4), out_rows)
 
-// The place of a code in its word is undone by the power of two that matvec_prepare.wgsl multiplies x by.
+// The power of two that undoes where the codes of a quad stand in their words; 1 where the kernel brings a code down.
 fn place(quad: u32) -> vec4f {
   let bit = (quad * 4 + vec4u(0, 1, 2, 3)) * code_bits % 32;
   if (bits > 8) { return vec4f(1); }
   return bitcast<vec4f>((127 - select(bit, vec4u(0), bit + code_bits >= vec4u(32))) << vec4u(23));
+}
+
+@group(0) @binding(8) var<storage, read> x: array<f32>; // (vectors, cols)
+@group(0) @binding(9) var xs_out: texture_storage_2d<rgba32float, write>;
+
+// x for `main`: in the order of the codes, each multiplied by what undoes the place of its code, nothing at weak columns;
+// then those of the weak columns, as they are.
+@compute @workgroup_size(16)
+fn prepare(@builtin(global_invocation_id) id: vec3u) {
+  let quad = id.x;
+  if (quad >= p.x_quads) { return; }
+  let column = order[quad];
+  let at = vec4u(max(column, vec4i(0))) + id.y * p.cols;
+  var values = vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+  if (quad < p.units * 32) { values *= place(quad); }
+  let n = id.y * p.x_quads + quad;
+  textureStore(xs_out, vec2u(n & 1023, n >> 10), select(values, vec4f(0), column < vec4i(0)));
 }
 
 fn put(row: u32, quad: u32, d: vec4f, grid: vec2f) {

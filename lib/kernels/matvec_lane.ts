@@ -5,39 +5,19 @@ import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { sharedScratch } from "../gpu/shared.ts";
 import { LabError } from "../io/errors.ts";
-import type { Floats, Matrix } from "../io/tensor.ts";
+import type { Matrix } from "../io/tensor.ts";
+import { denseLaneMatrix, type LaneMatrix, packedLaneMatrix, UNIT } from "./lane_matrix.ts";
 import type { DeviceLinear } from "./linear.ts";
 import { bindMatmul } from "./matmul.ts";
-import { packDense, unpackDense } from "./pack.ts";
-import { checkPackedMatrix, type PackedMatrix } from "./packed_matrix.ts";
+import { FOLD } from "./texels.ts";
+import type { PackedMatrix } from "./packed_matrix.ts";
 
 type Words = Uint32Array<ArrayBuffer>;
 
-/** Rows of a tile: 8 lanes, 4 rows each. Columns of a unit. Texels of a row of a texture. */
-const TILE = 32, UNIT = 128, WIDTH = 1024, LANES = 8;
+/** Rows of a tile: 8 lanes, 4 rows each. */
+const LANES = 8, TILE = 32;
 /** Vectors up to which the product goes through the codes themselves; floats dequantized at a time for more of them. */
 const FEW = 8, SLICE_FLOATS = 2 ** 18;
-
-/** A matrix in the form the lane kernel reads, before it is uploaded. */
-interface LaneMatrix {
-  readonly rows: number;
-  readonly cols: number;
-  /** Of a code; 16 and 32 are floats. */
-  readonly bits: 2 | 3 | 4 | 8 | 16 | 32;
-  /** Grids in a unit of columns; 0: one grid a row. */
-  readonly slots: 0 | 1 | 2 | 4;
-  readonly weakBits: 16 | 32;
-  /** (units · 128) the column at each place, −1 at none. */
-  readonly order: Int32Array<ArrayBuffer>;
-  /** Ids of weak columns, filled up with −1 to a multiple of 8. */
-  readonly weakIds: Int32Array<ArrayBuffer>;
-  /** Words of unit u of row r into `out`: 4 · bits of codes, then its grids. */
-  unit(r: number, u: number, out: Words): void;
-  /** Weak columns 8 i … 8 i + 7 of row r into `out`: weakBits / 4 words. */
-  weak(r: number, i: number, out: Words): void;
-  /** Scale and zero of row r where there is one grid. */
-  grid(r: number): readonly [number, number];
-}
 
 /**
  * Uploads a packed matrix for products with few vectors on a software driver.
@@ -60,50 +40,12 @@ interface LaneMatrix {
  * }
  * ```
  */
-export function openPackedLane(
+export async function openPackedLane(
   gpu: Gpu,
   m: PackedMatrix,
   o: { readonly weakBits: 16 | 32 },
 ): Promise<DeviceLinear> {
-  const groups = checkPackedMatrix(m), { rows, cols, bits } = m, k = m.weakIds.length;
-  const { order, slots, groupAt } = groups === 1 ? plainOrder(m) : groupedOrder(m, groups);
-  const width = m.codes.length / rows, unitWords = 4 * bits, inPlace = groups === 1;
-  const codes = new Uint8Array(UNIT);
-  let unpacked = -1, row: Uint8Array = codes; // the row that was unpacked last: units come row by row
-  const grids = new Float32Array(4 * Math.ceil(slots / 2)), gridWords = new Uint32Array(grids.buffer);
-  const eight = new Float32Array(8);
-  return openLane(gpu, "lane", {
-    rows,
-    cols,
-    bits,
-    slots,
-    order,
-    weakBits: o.weakBits,
-    weakIds: Int32Array.from({ length: Math.ceil(k / 8) * 8 }, (_, i) => i < k ? m.weakIds[i] : -1),
-    unit(r, u, out) {
-      if (inPlace) {
-        out.fill(0);
-        const first = r * width + u * unitWords;
-        out.set(m.codes.subarray(first, Math.min(first + unitWords, (r + 1) * width)));
-        return;
-      }
-      if (unpacked !== r) row = unpackDense(m.codes.subarray(r * width, (r + 1) * width), bits, cols);
-      unpacked = r;
-      for (let i = 0; i < UNIT; i++) codes[i] = order[u * UNIT + i] < 0 ? 0 : row[order[u * UNIT + i]];
-      out.set(packDense(codes, bits));
-      for (let s = 0; s < slots; s++) {
-        const g = r * groups + groupAt[u * slots + s];
-        grids[2 * s] = m.scale[g];
-        grids[2 * s + 1] = m.zero[g];
-      }
-      out.set(gridWords, unitWords);
-    },
-    weak(r, i, out) {
-      for (let j = 0; j < 8; j++) eight[j] = 8 * i + j < k ? m.weak[r * k + 8 * i + j] : 0;
-      out.set(wordsOfFloats(eight, o.weakBits, "weak columns"));
-    },
-    grid: (r) => [m.scale[r * groups], m.zero[r * groups]],
-  });
+  return await openLane(gpu, "lane", packedLaneMatrix(m, o.weakBits));
 }
 
 /**
@@ -125,68 +67,15 @@ export function openPackedLane(
  * }
  * ```
  */
-export function openDenseLane(gpu: Gpu, w: Matrix, dtype: "f32" | "f16"): Promise<DeviceLinear> {
-  const { rows, cols, data } = w, bits = dtype === "f32" ? 32 : 16, values = new Float32Array(UNIT);
-  const order = Int32Array.from({ length: Math.ceil(cols / UNIT) * UNIT }, (_, c) => c < cols ? c : -1);
-  return openLane(gpu, `${dtype}-lane`, {
-    rows,
-    cols,
-    bits,
-    order,
-    slots: 0,
-    weakBits: 16,
-    weakIds: new Int32Array(0),
-    unit(r, u, out) {
-      values.fill(0);
-      values.set(data.subarray(r * cols + u * UNIT, r * cols + Math.min((u + 1) * UNIT, cols)));
-      out.set(wordsOfFloats(values, bits, "weights"));
-    },
-    weak: () => {},
-    grid: () => [1, 0],
-  });
-}
-
-/** Floats as words: pairs of f16, or their bits. */
-function wordsOfFloats(values: Floats, bits: 16 | 32, what: string): Words {
-  if (bits === 32) return new Uint32Array(values.buffer, values.byteOffset, values.length);
-  const halves = new Float16Array(values);
-  for (let i = 0; i < values.length; i++) {
-    if (Number.isFinite(halves[i])) continue;
-    throw new LabError("numeric", what, `${values[i]} does not fit 16 bits`, "Keep them in 32 bits.");
-  }
-  return new Uint32Array(halves.buffer);
-}
-
-/** Columns as they come; the weak ones, which are computed apart, and those beyond the last count for nothing. */
-function plainOrder(m: PackedMatrix) {
-  const order = Int32Array.from({ length: Math.ceil(m.cols / UNIT) * UNIT }, (_, c) => c < m.cols ? c : -1);
-  for (const c of m.weakIds) order[c] = -1;
-  return { order, slots: 0 as const, groupAt: new Int32Array(0) };
-}
-
-/** Columns group by group, each group filled up to whole slots: of 128 columns, or fewer where that leaves less unused. */
-function groupedOrder(m: PackedMatrix, groups: number) {
-  const members: number[][] = Array.from({ length: groups }, () => []), weak = new Set(m.weakIds);
-  for (let c = 0; c < m.cols; c++) if (!weak.has(c)) members[m.groupOf![c]].push(c);
-  const unitsAt = (slots: number) =>
-    Math.max(1, Math.ceil(members.reduce((n, g) => n + Math.ceil(g.length * slots / UNIT), 0) / slots));
-  const slots = ([1, 2, 4] as const).reduce((a, b) => unitsAt(b) < unitsAt(a) ? b : a), size = UNIT / slots;
-  const units = unitsAt(slots), order = new Int32Array(units * UNIT).fill(-1), groupAt = new Int32Array(units * slots);
-  let slot = 0;
-  members.forEach((columns, g) => {
-    for (let i = 0; i < columns.length; i += size) {
-      order.set(columns.slice(i, i + size), slot * size);
-      groupAt[slot++] = g;
-    }
-  });
-  return { order, slots, groupAt };
+export async function openDenseLane(gpu: Gpu, w: Matrix, dtype: "f32" | "f16"): Promise<DeviceLinear> {
+  return await openLane(gpu, `${dtype}-lane`, denseLaneMatrix(w, dtype === "f32" ? 32 : 16));
 }
 
 async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<DeviceLinear> {
   const { rows, cols, bits } = m, { device } = gpu;
   const units = m.order.length / UNIT, weakUnits = m.weakIds.length / 8, weakTexels = m.weakBits / 16;
   const rowTexels = units * (bits + Math.ceil(m.slots / 2)) + weakUnits * weakTexels;
-  const limit = Math.min(WIDTH * device.limits.maxTextureDimension2D, Math.floor(gpu.maxBytes / 16 / WIDTH) * WIDTH);
+  const limit = Math.min(FOLD * device.limits.maxTextureDimension2D, Math.floor(gpu.maxBytes / 16 / FOLD) * FOLD);
   const tilesAtOnce = Math.floor(limit / (rowTexels * TILE));
   if (tilesAtOnce < 1) {
     throw new LabError(
@@ -197,16 +86,14 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
     );
   }
   const buffers = openBuffers(gpu), textures: GPUTexture[] = [];
-  const constants = { bits };
-  const prepare = await loadKernel(gpu, { file: "matvec_prepare.wgsl", constants });
+  const file = "matvec_lane.wgsl", constants = { bits, slots: m.slots, weak_bits: m.weakBits };
+  const prepare = await loadKernel(gpu, { file, entry: "prepare", constants: { bits } });
   const products = new Map<number, GPUComputePipeline>();
   for (const vectors of [1, 2, 4]) {
-    const all = { bits, vectors, slots: m.slots, weak_bits: m.weakBits };
-    products.set(vectors, await loadKernel(gpu, { file: "matvec_lane.wgsl", entry: "main", constants: all }));
+    products.set(vectors, await loadKernel(gpu, { file, entry: "main", constants: { ...constants, vectors } }));
   }
-  const unpackConstants = { bits, slots: m.slots, weak_bits: m.weakBits }, file = "matvec_lane.wgsl";
-  const unpack = await loadKernel(gpu, { file, entry: "unpack", constants: unpackConstants });
-  const unpackWeak = await loadKernel(gpu, { file, entry: "unpack_weak", constants: unpackConstants });
+  const unpack = await loadKernel(gpu, { file, entry: "unpack", constants });
+  const unpackWeak = await loadKernel(gpu, { file, entry: "unpack_weak", constants });
   const quads = (m.order.length + m.weakIds.length) / 4, columns = new Int32Array(quads * 4);
   columns.set(m.order);
   columns.set(m.weakIds, m.order.length);
@@ -216,27 +103,7 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
   for (let first = 0; first < rows; first += rowsAtOnce) {
     parts.push(uploadPart(gpu, buffers, textures, m, first, Math.min(rowsAtOnce, rows - first)));
   }
-  const uniform = (words: number[]) => {
-    const buffer = buffers.uniform(words.length);
-    device.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
-    return buffer;
-  };
   const cores = navigator.hardwareConcurrency, uniforms = new Map<string, GPUBuffer>();
-  const uniformOf = (key: string, words: () => number[]) => {
-    let buffer = uniforms.get(key);
-    if (!buffer) uniforms.set(key, buffer = uniform(words()));
-    return buffer;
-  };
-  const texture = (texels: number, format: GPUTextureFormat, usage: number) => {
-    const made = device.createTexture({
-      label: `x of ${variant}`,
-      size: [WIDTH, Math.ceil(texels / WIDTH)],
-      format,
-      usage,
-    });
-    textures.push(made);
-    return made.createView();
-  };
   let held = 0, xs: GPUTextureView | null = null;
   const bind = (pipeline: GPUComputePipeline, resources: Readonly<Record<number, GPUBuffer | GPUTextureView>>) =>
     device.createBindGroup({
@@ -246,12 +113,18 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
         resource: r instanceof GPUBuffer ? { buffer: r } : r,
       })),
     });
-  const words = (part: Part, vector: number, firstTile = 0, outRows = 0) =>
-    uniformOf([part.first, vector, firstTile, outRows].join(" "), () => {
-      const perGroup = Math.ceil(part.tiles / Math.min(part.tiles, 2 * cores));
-      const shape = [part.rows, part.tiles, perGroup, units, weakUnits, part.weakAt, quads, vector];
-      return [...shape, rows, part.first, firstTile, outRows, cols];
-    });
+  const paramsOf = (part: Part, vector: number, firstTile = 0, outRows = 0): GPUBuffer => {
+    const { tiles } = part, key = [part.first, vector, firstTile, outRows].join(" ");
+    let uniform = uniforms.get(key);
+    if (!uniform) {
+      uniforms.set(key, uniform = buffers.uniform(13));
+      const shape = [part.rows, tiles, perGroup(tiles), units, weakUnits, part.weakAt, quads, vector];
+      device.queue.writeBuffer(uniform, 0, Uint32Array.of(...shape, rows, part.first, firstTile, outRows, cols));
+    }
+    return uniform;
+  };
+  /** Tiles of a workgroup: x is read once for all of them, and every core gets two of the same size. */
+  const perGroup = (tiles: number) => Math.ceil(tiles / (2 * cores));
   const dense = await bindMatmul(gpu, buffers, { rows, cols, dtype: "f32", variant: "wide" });
   const outQuads = Math.ceil(cols / 4);
   /** Many vectors: some rows as floats, then their product, and so on. */
@@ -262,7 +135,7 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
       const slice = sharedScratch(gpu, "dequantized rows", atOnce * TILE * outQuads * 16);
       for (let tile = 0; tile < part.tiles; tile += atOnce) {
         const tiles = Math.min(atOnce, part.tiles - tile), outRows = tiles * TILE;
-        const uniform = words(part, 0, tile, outRows);
+        const uniform = paramsOf(part, 0, tile, outRows);
         pass.setPipeline(unpack);
         const common = { 0: uniform, 1: part.texels, 6: order, 7: slice };
         pass.setBindGroup(0, bind(unpack, { ...common, 3: part.grids }));
@@ -286,21 +159,25 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
       gpu.check();
       if (vectors > FEW) return recordMany(pass, x, y, vectors);
       if (vectors > held) {
-        xs = texture(vectors * quads, "rgba32float", GPUTextureUsage.STORAGE_BINDING);
-        held = vectors;
+        const size = [FOLD, Math.ceil(vectors * quads / FOLD)], usage = GPUTextureUsage.STORAGE_BINDING;
+        const made = device.createTexture({ label: `x of ${variant}`, size, format: "rgba32float", usage });
+        textures.push(made);
+        [xs, held] = [made.createView(), vectors];
       }
-      const prepared = uniformOf(`x ${vectors}`, () => [cols, quads, m.order.length / 4, vectors]);
       pass.setPipeline(prepare);
-      pass.setBindGroup(0, bind(prepare, { 0: prepared, 1: order, 2: x, 3: xs! }));
+      pass.setBindGroup(0, bind(prepare, { 0: paramsOf(parts[0], 0), 6: order, 8: x, 9: xs! }));
       pass.dispatchWorkgroups(Math.ceil(quads / 16), vectors);
       for (let vector = 0; vector < vectors;) {
         const count = vectors - vector >= 4 ? 4 : vectors - vector >= 2 ? 2 : 1, product = products.get(count)!;
         pass.setPipeline(product);
         for (const part of parts) {
-          const { tiles, texels, grids } = part, groups = Math.min(tiles, 2 * cores);
+          const { tiles, texels, grids } = part;
           const sums = sharedScratch(gpu, "sums of rows", count * tiles * TILE * 4);
-          pass.setBindGroup(0, bind(product, { 0: words(part, vector), 1: texels, 2: xs!, 3: grids, 4: sums, 5: y }));
-          pass.dispatchWorkgroups(Math.ceil(tiles / Math.ceil(tiles / groups)));
+          pass.setBindGroup(
+            0,
+            bind(product, { 0: paramsOf(part, vector), 1: texels, 2: xs!, 3: grids, 4: sums, 5: y }),
+          );
+          pass.dispatchWorkgroups(Math.ceil(tiles / perGroup(tiles)));
         }
         vector += count;
       }
@@ -334,7 +211,7 @@ function uploadPart(
   const tiles = Math.ceil(rows / TILE), units = m.order.length / UNIT, weakUnits = m.weakIds.length / 8;
   const unitTexels = m.bits + Math.ceil(m.slots / 2), weakTexels = m.weakBits / 16;
   const weakAt = units * unitTexels * tiles * TILE, total = weakAt + weakUnits * weakTexels * tiles * TILE;
-  const height = Math.ceil(total / WIDTH), words = new Uint32Array(height * WIDTH * 4);
+  const height = Math.ceil(total / FOLD), words = new Uint32Array(height * FOLD * 4);
   const unit = new Uint32Array(unitTexels * 4), weak = new Uint32Array(weakTexels * 4);
   const grids = new Float32Array(tiles * TILE * 2);
   const scatter = (from: Words, at: number) => { // a row's texels lie 8 lanes apart
@@ -357,12 +234,12 @@ function uploadPart(
   }
   const texture = gpu.device.createTexture({
     label: "texels of a linear",
-    size: [WIDTH, height],
+    size: [FOLD, height],
     format: "rgba32uint",
     usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
   });
   textures.push(texture);
-  gpu.device.queue.writeTexture({ texture }, words, { bytesPerRow: WIDTH * 16, rowsPerImage: height }, [WIDTH, height]);
+  gpu.device.queue.writeTexture({ texture }, words, { bytesPerRow: FOLD * 16, rowsPerImage: height }, [FOLD, height]);
   const grid = buffers.upload(grids, "grids");
   const bytes = words.byteLength + grid.size;
   return { first, rows, tiles, weakAt, texels: texture.createView(), grids: grid, bytes };
