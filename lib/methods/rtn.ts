@@ -1,6 +1,6 @@
-// Round to nearest. Each weight goes to the nearest point of its row's min–max grid; nothing is measured, nothing learnt.
+// Round to nearest. Each weight goes to the nearest point of its row's grid, min–max or searched; no text is looked at.
 //   q = clamp(round(w / s) + z, 0, 2^b − 1),  s = (max − min) / (2^b − 1),  z = round(−min / s)
-import { rtn } from "../quant/rtn.ts";
+import { rtn, rtnSearched } from "../quant/rtn.ts";
 import { gridCandidates } from "./fit.ts";
 import { gridStorage, type Method } from "./method.ts";
 
@@ -12,16 +12,18 @@ export const RTN: Method = {
   source: "the usual baseline; grid of arXiv 2210.17323",
   needs: { hessian: false },
   weakColumns: false,
-  defaults: { symmetric: false, groupSize: 0, scaleBits: 32 },
-  choices: { scaleBits: [16, 32] },
+  defaults: { tuning: "minmax", symmetric: false, groupSize: 0, steps: 100, scaleBits: 32 },
+  choices: { tuning: ["minmax", "mse"], scaleBits: [16, 32] },
   nominal: true,
   stored: gridStorage,
   candidates: (shape, o, target) => gridCandidates(shape.cols, { ...o, scaleBits: 16 }, target),
-  quantizeLayer: (problem, o, bits) =>
-    Promise.resolve(rtn(problem, {
+  quantizeLayer: async (problem, o, bits, _weak, context) => {
+    const grid = {
       bits,
       symmetric: o.symmetric === true,
       groupSize: Number(o.groupSize),
-      scaleBits: o.scaleBits === 16 ? 16 : 32,
-    })),
+      scaleBits: o.scaleBits === 16 ? 16 as const : 32 as const,
+    };
+    return o.tuning === "mse" ? await rtnSearched(problem, grid, Number(o.steps), context) : rtn(problem, grid);
+  },
 };

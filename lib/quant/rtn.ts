@@ -2,6 +2,7 @@
 import { type Floats, type Matrix } from "../io/tensor.ts";
 import { minmaxGrid } from "../kernels/minmax.ts";
 import { groupsOf } from "./budget.ts";
+import type { QuantContext } from "./context.ts";
 import { f16round } from "./f16.ts";
 import { type LayerProblem, NO_REPORT, type QuantizedLayer } from "./layer.ts";
 import { roundHalfEven } from "../kernels/round.ts";
@@ -76,11 +77,61 @@ export function codesOnGrid(
  * ```
  */
 export function rtn(problem: LayerProblem, o: RtnOptions): QuantizedLayer {
-  const { rows, cols } = problem.weight, groups = groupsOf(cols, o.groupSize);
+  const { bits, symmetric } = o;
+  return onGrids(
+    problem,
+    o,
+    spans(problem, o).map((columns) => minmaxGrid(problem.weight, { bits, symmetric, columns })),
+  );
+}
+
+/**
+ * Round to nearest on the grid that a search chooses: any range and zero point with the least mean of |w − ŵ|^2.4.
+ *
+ * @param problem W (out, in); its Hessian is not looked at. @param o options. @param steps ranges the search tries.
+ * @returns a layer without weak columns.
+ * Source: the search of OWQ's reference (research/papers.md 1.1), without its weak columns.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openKernels } from "../kernels/kernels.ts";
+ * import { rtnSearched } from "./rtn.ts";
+ * const weight = { data: Float32Array.of(0, 1, 2, 3), rows: 1, cols: 4 };
+ * const o = { bits: 2, symmetric: false, groupSize: 0, scaleBits: 32 as const };
+ * const layer = await rtnSearched({ name: "doc", weight, hessian: null, seed: 0 }, o, 100, { kernels: await openKernels("cpu") });
+ * assert.deepEqual([...layer.codes], [0, 1, 2, 3]); // the whole range is the best
+ * ```
+ */
+export async function rtnSearched(
+  problem: LayerProblem,
+  o: RtnOptions,
+  steps: number,
+  context: QuantContext,
+): Promise<QuantizedLayer> {
+  const { bits, symmetric } = o, grids: { scale: Floats; zero: Floats }[] = [];
+  for (const columns of spans(problem, o)) {
+    grids.push(await context.kernels.searchGrid(problem.weight, { bits, symmetric, steps, exponent: 2.4, columns }));
+  }
+  return onGrids(problem, o, grids);
+}
+
+/** The columns of each group. */
+function spans({ weight: { cols } }: LayerProblem, { groupSize }: RtnOptions): { start: number; count: number }[] {
+  return Array.from({ length: groupsOf(cols, groupSize) }, (_, g) => {
+    const start = g * groupSize;
+    return { start, count: groupSize > 0 ? Math.min(groupSize, cols - start) : cols };
+  });
+}
+
+/** Every weight to its nearest level of one grid a row and group. */
+function onGrids(
+  problem: LayerProblem,
+  o: RtnOptions,
+  grids: readonly { readonly scale: Floats; readonly zero: Floats }[],
+): QuantizedLayer {
+  const { rows, cols } = problem.weight, groups = grids.length;
   const scale = new Float32Array(rows * groups), zero = new Float32Array(rows * groups);
-  for (let g = 0; g < groups; g++) {
-    const start = g * o.groupSize, count = o.groupSize > 0 ? Math.min(o.groupSize, cols - start) : cols;
-    const grid = minmaxGrid(problem.weight, { bits: o.bits, symmetric: o.symmetric, columns: { start, count } });
+  for (const [g, grid] of grids.entries()) {
     for (let r = 0; r < rows; r++) {
       scale[r * groups + g] = o.scaleBits === 16 ? f16round(grid.scale[r]) : grid.scale[r];
       zero[r * groups + g] = grid.zero[r];
