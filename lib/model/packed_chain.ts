@@ -2,6 +2,7 @@
 // be added to the residual stream.
 import { openBuffers, type Uploadable } from "../gpu/buffers.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { type Recording, replayOf } from "../gpu/replay.ts";
 import { requireFinite } from "../io/finite.ts";
 import type { TensorSource } from "../io/source.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
@@ -161,10 +162,16 @@ export class Chain {
     return linear;
   }
 
-  /** A linear from `x` to `y`, and what it costs. */
+  /** A linear from `x` to `y`, and what it costs. What it does for one vector is recorded once. */
   apply(linear: DeviceLinear, x: GPUBuffer, y: GPUBuffer, only?: number): ChainStep {
+    let one: Recording | null = null;
     return {
-      record: (pass, _, vectors) => linear.record(pass, x, y, only ?? vectors),
+      record: (pass, _, vectors) => {
+        const count = only ?? vectors;
+        if (count > 1) return linear.record(pass, x, y, count);
+        one ??= replayOf((p) => linear.record(p, x, y, 1));
+        one(pass);
+      },
       operations: (_, vectors) => 2 * (only ?? vectors) * linear.rows * linear.cols,
     };
   }
