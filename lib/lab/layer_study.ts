@@ -7,11 +7,13 @@ import type { Matrix } from "../io/tensor.ts";
 import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import { openWindows, type TextWindows } from "../io/windows.ts";
 import type { LinearInfo } from "../model/config.ts";
+import { type LossGradients, openGradients } from "../model/gradient.ts";
 import { type LanguageModel, openLanguageModel } from "../model/language_model.ts";
 import { injectOutliers } from "../model/outliers.ts";
 import type { TokenWindows } from "../model/perplexity.ts";
 import type { LayerProblem } from "../quant/layer.ts";
 import { resolveModel } from "./open.ts";
+import { sampleInputs } from "./quantize.ts";
 
 /** One linear layer of a float model; every method of the lab takes it as it is. */
 export interface StudyLayer extends LayerProblem {
@@ -40,6 +42,10 @@ export interface StudyOptions extends StudyText {
   readonly seed: number;
   /** Factor of {@link injectOutliers}, 1 (the default) for the model as it is; every label then says so. */
   readonly injected?: number;
+  /** Whether layers come with a sample of their inputs, for methods that need them. */
+  readonly inputs?: boolean;
+  /** Windows on which |∂L/∂W| is taken, for methods that need it; 0 (the default): none. */
+  readonly gradient?: number;
   /** A local copy of a text that otherwise comes from the hub. */
   readonly localCopy?: string;
   readonly onProgress?: OnProgress;
@@ -94,8 +100,13 @@ export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStu
         ...(o.localCopy ? { localCopy: o.localCopy } : {}),
       });
     const windows = await open(o, "calibration");
+    const first = Math.min(o.gradient ?? 0, windows.windows), { length } = windows;
+    const gradients = first > 0
+      ? await openGradients(files, { ids: windows.ids.subarray(0, first * length), windows: first, length })
+      : null;
+    const common = { tag, seed: o.seed, inputs: o.inputs ?? false, gradients };
     const layers = (pattern?: string, onProgress?: OnProgress) =>
-      studyLayers(model, windows, { pattern: pattern ?? "", tag, seed: o.seed, ...(onProgress ? { onProgress } : {}) });
+      studyLayers(model, windows, { pattern: pattern ?? "", ...common, ...(onProgress ? { onProgress } : {}) });
     return {
       files,
       label: `${files.label}${tag}`,
@@ -106,6 +117,7 @@ export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStu
       collect: (pattern, onProgress) => Array.fromAsync(layers(pattern, onProgress)),
       evaluation: (t) => open(t, "evaluation"),
       close: () => {
+        gradients?.close();
         model.close();
         files.source.close();
       },
@@ -122,6 +134,7 @@ export async function openStudy(spec: string, o: StudyOptions): Promise<LayerStu
  *
  * @param model the float model. @param windows (windows·length) token ids.
  * @param o.pattern a regular expression over "5.self_attn.k_proj"; all layers without it.
+ * @param o.inputs, o.gradients give each layer what some methods need besides.
  * @param o.tag is added to each label. @param o.seed goes into each layer, for the methods that draw at random.
  * @throws LabError "input" for a pattern that is no regular expression or matches nothing.
  */
@@ -132,6 +145,8 @@ export async function* studyLayers(
     readonly pattern?: string;
     readonly tag?: string;
     readonly seed?: number;
+    readonly inputs?: boolean;
+    readonly gradients?: LossGradients | null;
     readonly onProgress?: OnProgress;
   } = {},
 ): AsyncGenerator<StudyLayer> {
@@ -141,9 +156,10 @@ export async function* studyLayers(
     o.onProgress?.({ what: "reading layers", done: index, total: last + 1, unit: "blocks" });
     const block = await model.openBlock(index), linears = wanted.get(index) ?? [];
     try {
-      const grams = linears.length > 0
-        ? await block.gram(hidden, [...new Set(linears.map((l) => l.input))])
-        : new Map<string, Matrix>();
+      const inputs = [...new Set(linears.map((l) => l.input))], seen = new Map<string, Matrix>();
+      const grams = linears.length > 0 ? await block.gram(hidden, inputs) : new Map<string, Matrix>();
+      if (o.inputs) { for (const input of inputs) seen.set(input, sampleInputs(await block.capture(hidden, input))); }
+      const gradient = linears.length > 0 ? await o.gradients?.block(index) : null;
       for (const linear of linears) {
         yield {
           name: `${index}.${linear.name}`,
@@ -152,6 +168,8 @@ export async function* studyLayers(
           linear,
           weight: block.weight(linear.name),
           hessian: grams.get(linear.input)!,
+          inputs: seen.get(linear.input) ?? null,
+          gradient: gradient?.get(linear.name) ?? null,
           windowLength: windows.length,
           seed: o.seed ?? 0,
         };

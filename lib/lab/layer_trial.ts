@@ -15,7 +15,7 @@ import { makeRecipe, planBlock, type RecipeInput } from "./recipe.ts";
 import { type Table, table } from "./table.ts";
 
 /** What is tried: a name for figures, and what a recipe would say. */
-export interface TrialCase extends Pick<RecipeInput, "method" | "bits" | "rank" | "options"> {
+export interface TrialCase extends Pick<RecipeInput, "method" | "bits" | "budget" | "rank" | "options"> {
   readonly label: string;
 }
 
