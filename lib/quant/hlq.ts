@@ -72,18 +72,48 @@ function assign(w: ArrayLike<number>, values: Float64Array, codes: Uint8Array): 
 
 /** Least squares of the weights on their bits and 1. A plane that is all 0 or all 1 makes it rank-deficient. */
 function solve(w: ArrayLike<number>, codes: Uint8Array, bits: number): [Float64Array<ArrayBuffer>, number] {
-  const n = bits + 1, normal = new Float64Array(n * n), right = new Float64Array(n);
-  const bit = (code: number, k: number) => k === bits ? 1 : code >> k & 1;
+  const n = bits + 1, normal = new Float64Array(n * n), right = new Float64Array(n), levels = 2 ** bits;
+  const count = new Int32Array(levels), sum = new Float64Array(levels);
   for (let i = 0; i < w.length; i++) {
+    count[codes[i]]++;
+    sum[codes[i]] += w[i];
+  }
+  for (let c = 0; c < levels; c++) {
+    const ones = c | levels; // bit b is the constant
     for (let k = 0; k < n; k++) {
-      if (!bit(codes[i], k)) continue;
-      right[k] += w[i];
-      for (let l = 0; l < n; l++) normal[k * n + l] += bit(codes[i], l);
+      if (!(ones >> k & 1)) continue;
+      right[k] += sum[c];
+      for (let l = 0; l < n; l++) if (ones >> l & 1) normal[k * n + l] += count[c];
     }
   }
+  const x = solvePositive(normal, right, n) ?? shortest(normal, right, n);
+  return [x.slice(0, bits), x[bits]];
+}
+
+/** The solution by elimination, or null where a pivot is next to nothing: counts are whole numbers, others are not small. */
+function solvePositive(normal: Float64Array, right: Float64Array, n: number): Float64Array<ArrayBuffer> | null {
+  const a = normal.slice(), x = Float64Array.from(right);
+  for (let p = 0; p < n; p++) {
+    const pivot = a[p * n + p];
+    if (!(pivot > 1e-6 * normal[p * n + p])) return null;
+    for (let i = p + 1; i < n; i++) {
+      const f = a[i * n + p] / pivot;
+      for (let k = p; k < n; k++) a[i * n + k] -= f * a[p * n + k];
+      x[i] -= f * x[p];
+    }
+  }
+  for (let p = n - 1; p >= 0; p--) {
+    for (let k = p + 1; k < n; k++) x[p] -= a[p * n + k] * x[k];
+    x[p] /= a[p * n + p];
+  }
+  return x;
+}
+
+/** The shortest of all solutions. */
+function shortest(normal: Float64Array, right: Float64Array, n: number): Float64Array<ArrayBuffer> {
   const inverse = pseudoInverse(normal, n, n * 2 ** -23), x = new Float64Array(n);
   for (let k = 0; k < n; k++) for (let l = 0; l < n; l++) x[k] += inverse[k * n + l] * right[l];
-  return [x.slice(0, bits), x[bits]];
+  return x;
 }
 
 /**

@@ -186,6 +186,24 @@ export function outputLoss(y: Matrix, approximation: Matrix): { loss: number; gr
   return { loss: 2 * square / n - 2 * Math.log(Math.abs(mean)), gradient };
 }
 
+/** Gᵀ X (out, in), G (tokens, out), four tokens at a time. */
+function weightGradient(g: Float64Array, x: Matrix, rows: number): Float64Array {
+  const { cols, data } = x, out = new Float64Array(rows * cols), last = x.rows - 1;
+  for (let r = 0; r < rows; r++) {
+    const row = out.subarray(r * cols, (r + 1) * cols);
+    for (let t = 0; t <= last; t += 4) {
+      const at = (k: number) => t + k <= last ? g[(t + k) * rows + r] : 0;
+      const g0 = at(0), g1 = at(1), g2 = at(2), g3 = at(3);
+      const x0 = t * cols, x1 = Math.min(t + 1, last) * cols, x2 = Math.min(t + 2, last) * cols;
+      const x3 = Math.min(t + 3, last) * cols;
+      for (let j = 0; j < cols; j++) {
+        row[j] += g0 * data[x0 + j] + g1 * data[x1 + j] + g2 * data[x2 + j] + g3 * data[x3 + j];
+      }
+    }
+  }
+  return out;
+}
+
 /**
  * Trains α, r1 and r2 on the layer's output, a sequence a step, AdamW without decay.
  *
@@ -215,16 +233,10 @@ export function trainPtq161(
     sequences.forEach((x, s) => {
       const { loss, gradient } = outputLoss(targets[s], linearOutput(x, composePtq161(w, now())));
       total += loss / sequences.length;
-      const byWeight = new Float64Array(n); // ∂L/∂Ŵ = (∂L/∂ŷ)ᵀ X
-      for (let t = 0; t < x.rows; t++) {
-        for (let r = 0; r < rows; r++) {
-          const g = gradient[t * rows + r];
-          for (let j = 0, at = r * cols, from = t * cols; j < cols; j++) byWeight[at + j] += g * x.data[from + j];
-        }
-      }
+      const byWeight = weightGradient(gradient, x, rows); // ∂L/∂Ŵ = (∂L/∂ŷ)ᵀ X
       const da = new Float64Array(rows), d1 = new Float64Array(rows), d2 = new Float64Array(cols);
-      for (let i = 0; i < n; i++) {
-        const r = Math.floor(i / cols), j = i % cols;
+      for (let i = 0, r = 0, j = -1; i < n; i++) {
+        if (++j === cols) [r, j] = [r + 1, 0];
         if (start.mask[j]) continue;
         const sign = Math.sign(w.data[i] - start.mean[r]), base = alpha.values[r] * sign + start.mean[r];
         da[r] += byWeight[i] * r1.values[r] * r2.values[j] * sign;

@@ -58,31 +58,42 @@ const TUPLES: readonly (readonly (readonly number[])[])[] = [0, 1, 2, 3].map((pl
   });
 });
 
-/** The nearest sum's trits for each weight, in float32, the first of equals. */
-export function searchTrits(w: ArrayLike<number>, scale: ArrayLike<number>, trits: readonly Int8Array[]): void {
-  const planes = trits.length, tuples = TUPLES[planes];
-  const values = Float32Array.from(tuples, (t) => t.reduce((v, c, k) => f32(v + scale[k] * c), 0));
+/** The sums that the tuples give, in float32. */
+function sumsOf(planes: number, scale: ArrayLike<number>): Floats {
+  return Float32Array.from(TUPLES[planes], (t) => t.reduce((v, c, k) => f32(v + f32(scale[k] * c)), 0));
+}
+
+/** The tuple with the nearest sum for each weight, in float32, the first of equals. */
+function searchTuples(w: Floats, planes: number, scale: ArrayLike<number>, tuple: Uint8Array): void {
+  const values = sumsOf(planes, scale), n = values.length;
   for (let j = 0; j < w.length; j++) {
+    const x = w[j];
     let best = 0, least = Infinity;
-    for (let i = 0; i < values.length; i++) {
-      const d = f32(w[j] - values[i]), error = f32(d * d);
-      if (error < least) [best, least] = [i, error];
+    for (let i = 0; i < n; i++) {
+      const d = f32(x - values[i]), error = f32(d * d);
+      if (error < least) {
+        best = i;
+        least = error;
+      }
     }
-    for (let k = 0; k < planes; k++) trits[k][j] = tuples[best][k];
+    tuple[j] = best;
   }
 }
 
 /** (TᵀT + λI)⁻¹ Tᵀw in double, rounded to float32; λ grows while the matrix is near singular. */
-function solveScales(w: ArrayLike<number>, trits: readonly Int8Array[], o: TritOptions): Floats {
-  const n = trits.length, gram = new Float64Array(n * n), right = new Float64Array(n);
+function solveScales(w: Floats, tuple: Uint8Array, n: number, o: TritOptions): Floats {
+  const tuples = TUPLES[n], count = new Int32Array(tuples.length), sum = new Float64Array(tuples.length);
   for (let j = 0; j < w.length; j++) {
-    for (let k = 0; k < n; k++) {
-      const t = trits[k][j];
-      if (t === 0) continue;
-      right[k] += t > 0 ? w[j] : -w[j];
-      for (let l = 0; l < n; l++) gram[k * n + l] += t * trits[l][j];
-    }
+    count[tuple[j]]++;
+    sum[tuple[j]] += w[j];
   }
+  const gram = new Float64Array(n * n), right = new Float64Array(n);
+  tuples.forEach((t, i) => {
+    for (let k = 0; k < n; k++) {
+      right[k] += t[k] * sum[i];
+      for (let l = 0; l < n; l++) gram[k * n + l] += count[i] * t[k] * t[l];
+    }
+  });
   for (let ridge = f32(o.ridge);; ridge = Math.min(ridge * 10, o.mostRidge)) {
     const a = gram.map((v, i) => i % (n + 1) === 0 ? v + ridge : v), { adjugate, determinant } = adjugateOf(a, n);
     const condition = Math.sqrt(squares(a) * squares(adjugate)) / determinant;
@@ -93,6 +104,11 @@ function solveScales(w: ArrayLike<number>, trits: readonly Int8Array[], o: TritO
       return s / determinant;
     });
   }
+}
+
+/** The planes of a list of tuples. */
+function planesOf(tuple: Uint8Array, planes: number): Int8Array<ArrayBuffer>[] {
+  return Array.from({ length: planes }, (_, k) => Int8Array.from(tuple, (t) => TUPLES[planes][t][k]));
 }
 
 function squares(a: Float64Array): number {
@@ -128,17 +144,20 @@ function adjugateOf(a: Float64Array, n: number): { adjugate: Float64Array; deter
  * ```
  */
 export function tritGroup(w: ArrayLike<number>, o: TritOptions): TritGroup {
-  const trits = Array.from({ length: o.planes }, () => Int8Array.from(w, Math.sign));
-  let scale: Floats = new Float32Array(o.planes).fill(1), rounds = 0, converged = false;
+  const { planes } = o, values = w instanceof Float32Array ? w as Floats : Float32Array.from(w);
+  const same = (sign: number) => TUPLES[planes].findIndex((t) => t.every((v) => v === sign));
+  const start = new Map([-1, 0, 1].map((sign) => [sign, same(sign)]));
+  const tuple = Uint8Array.from(values, (v) => start.get(Math.sign(v) + 0) ?? 0);
+  let scale: Floats = new Float32Array(planes).fill(1), rounds = 0, converged = false;
   while (rounds < o.rounds && !converged) {
     rounds++;
-    const next = solveScales(w, trits, o);
-    searchTrits(w, next, trits);
+    const next = solveScales(values, tuple, planes, o);
+    searchTuples(values, planes, next, tuple);
     const move = Math.sqrt(next.reduce((s, v, k) => s + (v - scale[k]) ** 2, 0));
     scale = next;
     converged = move < f32(o.epsilon);
   }
-  return { scale, trits, rounds, converged };
+  return { scale, trits: planesOf(tuple, planes), rounds, converged };
 }
 
 /**
@@ -187,10 +206,9 @@ function roundHalfAway(x: number): number {
  * just those scales.
  */
 export function packTrits(w: ArrayLike<number>, g: TritGroup): TritGroup {
-  const scale = g.scale.map((v) => Math.f16round(Math.min(Math.abs(v), 65504)));
-  const trits = g.trits.map((t) => t.slice());
-  searchTrits(w, scale, trits);
-  return { ...g, scale, trits };
+  const scale = g.scale.map((v) => Math.f16round(Math.min(Math.abs(v), 65504))), tuple = new Uint8Array(w.length);
+  searchTuples(Float32Array.from(w), scale.length, scale, tuple);
+  return { ...g, scale, trits: planesOf(tuple, scale.length) };
 }
 
 /** Σ_k scale_k · trits_k of a group, in float32. */

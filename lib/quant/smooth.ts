@@ -73,12 +73,20 @@ export function scaleColumns(w: Matrix, s: ArrayLike<number>, inverse = false): 
  * @param x X (tokens, in). @param w W (out, in).
  */
 export function linearOutput(x: Matrix, w: Matrix): Matrix {
-  const n = w.cols, y = matrix(x.rows, w.rows);
+  const n = w.cols, y = matrix(x.rows, w.rows), a = x.data, b = w.data, last = w.rows - 1;
   for (let t = 0; t < x.rows; t++) {
-    for (let r = 0; r < w.rows; r++) {
-      let sum = 0;
-      for (let j = 0; j < n; j++) sum += x.data[t * n + j] * w.data[r * n + j];
-      y.data[t * w.rows + r] = sum;
+    for (let r = 0; r <= last; r += 4) { // four rows share each load of x
+      const r0 = r * n, r1 = Math.min(r + 1, last) * n, r2 = Math.min(r + 2, last) * n, r3 = Math.min(r + 3, last) * n;
+      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      for (let j = 0, at = t * n; j < n; j++) {
+        const v = a[at + j];
+        s0 += v * b[r0 + j];
+        s1 += v * b[r1 + j];
+        s2 += v * b[r2 + j];
+        s3 += v * b[r3 + j];
+      }
+      const sums = [s0, s1, s2, s3];
+      for (let k = 0; k < 4 && r + k <= last; k++) y.data[t * w.rows + r + k] = sums[k];
     }
   }
   return y;
