@@ -163,7 +163,8 @@ export function modelCostTable(costs: readonly ModelCost[]): Table {
     [
       "weights",
       "weak columns",
-      "bits a weight",
+      "bits stored",
+      "bits held",
       "linears (MB)",
       "all (MB)",
       "tokens/s",
