@@ -1,4 +1,7 @@
-// What notebooks 00, 01, 02 and 04 import, through mod.ts.
+// What the notebooks import beside 03, through mod.ts.
+export * from "./calibration_study.ts";
+export * from "./column_choice.ts";
+export * from "./column_count.ts";
 export * from "./concentration.ts";
 export { during } from "./during.ts";
 export * from "./grid_cost.ts";
@@ -14,6 +17,8 @@ export * from "./outlier_study.ts";
 export * from "./outlier_tables.ts";
 export * from "./study_records.ts";
 export * from "./tour.ts";
+export * from "./truncation.ts";
+export * from "./variants.ts";
 export { openKernels } from "../kernels/kernels.ts";
 export { generate } from "../model/generate.ts";
 export { perplexity } from "../model/perplexity.ts";
