@@ -14,11 +14,13 @@ struct Params {
   group_size: u32, // columns of a grid; 0: one grid a row
   keep: u32, // 1: leave the columns as they are and store them in `values`
   top: f32, // 2^b − 1
+  panel_first: u32, // where the block's columns begin in `panel`, in quads: it holds M's of this block only, or all
+  block_quads: u32, // columns of the block / 4, padded likewise
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>; // (cols, row_quads)
-@group(0) @binding(2) var<storage, read> panel: array<vec4f>; // M[0 … to − 1, start … to − 1]: (to, panel_quads)
+@group(0) @binding(2) var<storage, read> panel: array<vec4f>; // M[0 … to − 1, …]: (to, panel_quads)
 @group(0) @binding(3) var<storage, read_write> errors: array<vec4f>; // w − ŵ: (cols, row_quads)
 @group(0) @binding(4) var<storage, read_write> fed: array<vec4f>; // W + E M of the block: (columns of panel, row_quads)
 
@@ -43,12 +45,12 @@ fn feed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let lane = number * 32 + local;
   let row_tiles = p.row_quads / 2;
   let tile = lane / row_tiles * 2;
-  if (number >= p.end || tile >= p.panel_quads) { return; }
+  if (number >= p.end || tile >= p.block_quads) { return; }
   let row = lane % row_tiles * 2;
   var s00: mat4x4f; var s01: mat4x4f;
   var s10: mat4x4f; var s11: mat4x4f;
   var at_e = row;
-  var at_m = tile;
+  var at_m = p.panel_first + tile;
   var j = 0u;
   while (j + 1 < p.start) {
     let e0 = errors[at_e]; let e1 = errors[at_e + 1];
@@ -105,15 +107,15 @@ fn feed_wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
   let number = p.first + group.x + group.y * groups.x;
   let lane = number * 8 + local;
   // Neighbours take the same rows: errors come from memory once, the panel lies in the cache.
-  let tile = lane % (p.panel_quads / 2) * 2;
-  let row = lane / (p.panel_quads / 2) * 4;
+  let tile = lane % (p.block_quads / 2) * 2;
+  let row = lane / (p.block_quads / 2) * 4;
   if (number >= p.end || row >= p.row_quads) { return; }
   var s00: mat4x4f; var s01: mat4x4f;
   var s10: mat4x4f; var s11: mat4x4f;
   var s20: mat4x4f; var s21: mat4x4f;
   var s30: mat4x4f; var s31: mat4x4f;
   var at_e = row;
-  var at_m = tile;
+  var at_m = p.panel_first + tile;
   for (var j = 0u; j + 1 < p.start; j += 2) {
     let e0 = error_texel(at_e); let e1 = error_texel(at_e + 1); let e2 = error_texel(at_e + 2); let e3 = error_texel(at_e + 3);
     let m0 = panel_texel(at_m); let m1 = panel_texel(at_m + 1);
@@ -159,7 +161,7 @@ fn sweep(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     var s = mat4x4f(fed[at], fed[at + r], fed[at + 2 * r], fed[at + 3 * r]);
     var t = mat4x4f(fed[at + 4 * r], fed[at + 5 * r], fed[at + 6 * r], fed[at + 7 * r]);
     var at_e = p.start * r + row;
-    var at_m = p.start * p.panel_quads + c / 4;
+    var at_m = p.start * p.panel_quads + p.panel_first + c / 4;
     for (var j = 0u; j < c; j += 4) {
       let e0 = errors[at_e]; let e1 = errors[at_e + r]; let e2 = errors[at_e + 2 * r]; let e3 = errors[at_e + 3 * r];
       let m0 = panel[at_m]; let n0 = panel[at_m + 1];

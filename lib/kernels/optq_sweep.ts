@@ -3,7 +3,8 @@ import { type Floats, type Matrix, matrix } from "../io/tensor.ts";
 import { type Buffers, openBuffers } from "../gpu/buffers.ts";
 import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { runWork, wordsOf } from "../gpu/dispatch.ts";
+import { gridOf, runWork, wordsOf } from "../gpu/dispatch.ts";
+import { openRecorder } from "../gpu/recorder.ts";
 import { maxTexels, sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
 import { checkSweep } from "./checks.ts";
 import { roundHalfEven } from "./round.ts";
@@ -95,12 +96,14 @@ async function sweepRows(p: SweepProblem, pause: Pause): Promise<SweepResult> {
 const TILE_BYTES = 64 * 2 ** 20;
 /** Rows and columns of a layer are padded to what one lane takes. */
 const PAD = 16, SWEEP_LANES = 16;
+/** A uniform's place in the buffer of all blocks'. */
+const SLOT = 256;
 
 /**
  * One OPTQ pass on the GPU, as `sweepTwin` defines it, with sums in float32: codes differ from the twin's only where w'
  * lies within float32 rounding of a boundary between two codes (and, in that row, to the right of it).
  *
- * @param p W (rows, cols), M (cols, cols) strictly upper. Any size: rows are tiled, M travels block by block.
+ * @param p W (rows, cols), M (cols, cols) strictly upper. Any size: rows are tiled; M travels block by block where it does not fit a binding.
  * @returns codes (rows, quantized), weak (rows, cols − quantized), scale and zero (rows, groups), residual (quantized).
  * @throws LabError on NaN or infinity, on shapes that do not fit, and when the device fails.
  * @see `sweepTwin`
@@ -133,7 +136,7 @@ export async function sweepGpu(gpu: Gpu, p: SweepProblem): Promise<SweepResult> 
       const buffers = openBuffers(gpu);
       try {
         const rowTile = await openRowTile(gpu, buffers, { ...p, blockSize }, first, Math.min(tile, rows - first), out);
-        for (let from = 0; from < cols;) {
+        for (let from = await rowTile.roundAll(); from < cols;) {
           const to = Math.min(from + blockSize, from < quantized ? quantized : cols);
           if (groupReach(p, from, to) > 0) {
             const reach = Math.max(to, groupReach(p, from, to));
@@ -198,7 +201,8 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
       const layout = { bytesPerRow: TEXELS_A_ROW * 16 };
       gpu.device.queue.writeTexture({ texture: textures.panel }, own, layout, [TEXELS_A_ROW, texelRows]);
     }
-    const words = wordsOf(rowQuads, from, to, width / 4, groupSize, keep ? 1 : 0, { f32: 2 ** p.bits - 1 });
+    const top = { f32: 2 ** p.bits - 1 };
+    const words = wordsOf(rowQuads, from, to, width / 4, groupSize, keep ? 1 : 0, top, 0, width / 4);
     await runWork(gpu, {
       pipeline: feed,
       buffers: textures
@@ -227,11 +231,65 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
       operations: 64 * 16,
     });
   };
+  const writeGrids = () => {
+    gpu.device.queue.writeBuffer(scales, 0, transposed(out.scale, first, rows, padded, groups, 1));
+    gpu.device.queue.writeBuffer(zeros, 0, transposed(out.zero, first, rows, padded, groups, 0));
+  };
   return {
+    /**
+     * Rounds all columns where nothing has to be asked of the host in between: M goes to the device whole, and blocks
+     * follow each other in a few submissions (each costs as much as a block of a small layer).
+     *
+     * @returns the first column that is left.
+     */
+    async roundAll(): Promise<number> {
+      // No multiple of 1024 bytes: the rows of a block's part must not fall into the same places of a cache.
+      const even = Math.ceil(quantized / PAD) * PAD, stride = even % 256 === 0 ? even + PAD : even;
+      const texels = quantized * stride / 4;
+      if (groupSize > 0 || quantized === 0 || texels * 16 > gpu.maxBytes || texels > maxTexels(gpu)) return 0;
+      writeGrids();
+      const all = openFeedback(gpu, buffers, p.feedback, cols, quantized, stride, textures !== null);
+      const blocks = Math.ceil(quantized / blockSize), slots = buffers.uniform(blocks * SLOT / 4);
+      const words = new Uint32Array(blocks * SLOT / 4);
+      const recorder = openRecorder(gpu);
+      for (let b = 0; b < blocks; b++) {
+        const from = b * blockSize, to = Math.min(from + blockSize, quantized);
+        const width = Math.ceil((to - from) / PAD) * PAD, top = { f32: 2 ** p.bits - 1 };
+        const own = wordsOf(0, 2 ** 31, rowQuads, from, to, stride / 4, 0, 0, top, from / 4, width / 4);
+        words.set(own, b * SLOT / 4);
+      }
+      gpu.device.queue.writeBuffer(slots, 0, words);
+      for (let b = 0; b < blocks; b++) {
+        const from = b * blockSize, to = Math.min(from + blockSize, quantized);
+        const width = Math.ceil((to - from) / PAD) * PAD;
+        const pass = await recorder.pass(padded * width * (2 * from + 2 * width + 32));
+        const step = (
+          pipeline: GPUComputePipeline,
+          bound: Readonly<Record<number, GPUBuffer | GPUTexture>>,
+          count: number,
+        ) => {
+          const entries: GPUBindGroupEntry[] = Object.entries(bound).map(([binding, r]) => ({
+            binding: Number(binding),
+            resource: r instanceof GPUTexture ? r.createView() : { buffer: r },
+          }));
+          entries.push({ binding: 0, resource: { buffer: slots, offset: b * SLOT, size: 48 } });
+          pass.setPipeline(pipeline);
+          pass.setBindGroup(0, gpu.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+          pass.dispatchWorkgroups(...gridOf(count, gpu.device.limits.maxComputeWorkgroupsPerDimension));
+        };
+        const m = textures ? { 2: all.texture!, 3: textures.errors } : { 2: all.buffer, 3: errors };
+        const lanes = padded / shape.rows * (width / shape.columns);
+        step(feed, { 1: weights, ...m, 4: fed }, Math.ceil(lanes / shape.lanes));
+        const grids = { 5: scales, 6: zeros, 7: values, 8: results };
+        step(sweep, { 1: weights, 2: all.buffer, 3: errors, 4: fed, ...grids }, Math.ceil(rowQuads / SWEEP_LANES));
+        if (textures) step(keepErrors!, { 3: errors, 5: textures.errors }, Math.ceil((to - from) * rowQuads / 64));
+      }
+      recorder.finish();
+      return quantized;
+    },
     /** Rounds columns from … to − 1 on the grids in `out`. */
     async round(from: number, to: number): Promise<void> {
-      gpu.device.queue.writeBuffer(scales, 0, transposed(out.scale, first, rows, padded, groups, 1));
-      gpu.device.queue.writeBuffer(zeros, 0, transposed(out.zero, first, rows, padded, groups, 0));
+      writeGrids();
       await block(from, to, false);
     },
     /** Columns from … to − 1 with nothing of them rounded, (rows, to − from). */
@@ -256,6 +314,35 @@ async function openRowTile(gpu: Gpu, buffers: Buffers, p: SweepProblem, first: n
       }
     },
   };
+}
+
+/** M's columns 0 … quantized − 1, whole on the device: (quantized, stride), in a buffer and where asked in a texture. */
+function openFeedback(
+  gpu: Gpu,
+  buffers: Buffers,
+  feedback: Floats,
+  cols: number,
+  quantized: number,
+  stride: number,
+  textured: boolean,
+): { readonly buffer: GPUBuffer; readonly texture: GPUTexture | null } {
+  let all = feedback;
+  if (stride !== cols || quantized !== cols) {
+    all = new Float32Array(quantized * stride);
+    for (let j = 0; j < quantized; j++) all.set(feedback.subarray(j * cols, j * cols + quantized), j * stride);
+  }
+  const buffer = buffers.upload(all, "feedback");
+  if (!textured) return { buffer, texture: null };
+  const texture = sharedTexels(gpu, "feedback of a sweep", all.length / 4);
+  const row = TEXELS_A_ROW * 4, height = Math.floor(all.length / row), layout = { bytesPerRow: row * 4 };
+  if (height > 0) {
+    gpu.device.queue.writeTexture({ texture }, all.subarray(0, height * row), layout, [TEXELS_A_ROW, height]);
+  }
+  const rest = all.subarray(height * row);
+  if (rest.length > 0) {
+    gpu.device.queue.writeTexture({ texture, origin: [0, height] }, rest, layout, [rest.length / 4, 1]);
+  }
+  return { buffer, texture };
 }
 
 /** Rows first … of a row-major (…, cols) as (cols, padded), the rows beyond filled with `filler`. */
