@@ -1,8 +1,8 @@
 // Contrastive decoding: what an expert finds likelier than an amateur does, among the tokens that the expert finds plausible.
 // DoLa's amateur is an early exit of the same model, PruneCD's the same model without some blocks: one arithmetic serves both.
 import { LabError } from "../io/errors.ts";
+import { likeliest } from "./generate.ts";
 import { logSoftmax } from "./log_softmax.ts";
-import { firstLargest } from "./scorer.ts";
 
 export interface ContrastOptions {
   /** α: a token is plausible where p ≥ α · the largest p. 0: all are; 1: greedy decoding. 0.1 unless told. */
@@ -39,7 +39,7 @@ export function plausibleTokens(expert: ArrayLike<number>, alpha: number): Uint8
   if (!(alpha >= 0 && alpha <= 1)) {
     throw new LabError("input", "the plausibility α", `is ${alpha}`, "It lies between 0 (all tokens) and 1 (greedy).");
   }
-  const top = firstLargest(expert), least = expert[top] + Math.log(alpha), out = new Uint8Array(expert.length);
+  const top = likeliest(expert), least = expert[top] + Math.log(alpha), out = new Uint8Array(expert.length);
   for (let i = 0; i < out.length; i++) if (alpha < 1 && expert[i] >= least) out[i] = 1;
   out[top] = 1;
   return out;
@@ -91,7 +91,7 @@ export function contrastToken(
   amateur: ArrayLike<number>,
   o: ContrastOptions = {},
 ): number {
-  return firstLargest(contrast(expert, amateur, { ...o, outside: -Infinity }));
+  return likeliest(contrast(expert, amateur, { ...o, outside: -Infinity }));
 }
 
 /** DoLa's choice of an exit at one position. */
@@ -132,5 +132,5 @@ export function pickExit(expert: ArrayLike<number>, exits: readonly ArrayLike<nu
     }
     return sum / (2 * p.length);
   });
-  return { divergence, picked: firstLargest(divergence) };
+  return { divergence, picked: likeliest(divergence) };
 }

@@ -1,5 +1,6 @@
 // The arithmetic of lm-evaluation-harness: which choice log-likelihoods pick, and means with their errors. No model here.
 import { LabError } from "../io/errors.ts";
+import { likeliest } from "./generate.ts";
 
 /** What one question's log-likelihoods come to; each is 1 (right) or 0. */
 export interface Verdict {
@@ -35,22 +36,6 @@ const Z = 1.959963984540054;
 const NO_GOLD = -100;
 
 /**
- * The index of the largest value; of equal ones the first, as NumPy's argmax.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { firstLargest } from "./scorer.ts";
- * assert.equal(firstLargest([1, 3, 3]), 1);
- * ```
- */
-export function firstLargest(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
-}
-
-/**
  * Judges one multiple-choice question: acc takes argmax ℓᵢ, acc_norm argmax ℓᵢ / characters(choiceᵢ), acc_bytes argmax
  * ℓᵢ / bytes(choiceᵢ). Lengths are of the choice alone, without the space before it; characters are Unicode code points.
  *
@@ -81,12 +66,12 @@ export function judgeChoices(
   const values = Array.from(logLikelihoods);
   if (values.some(Number.isNaN)) throw new LabError("numeric", what, `log-likelihoods ${values.join(", ")}`);
   const characters = choices.map((c) => [...c].length), bytes = choices.map((c) => new TextEncoder().encode(c).length);
-  const picked = firstLargest(values), pickedNorm = firstLargest(values.map((v, i) => v / characters[i]));
+  const picked = likeliest(values), pickedNorm = likeliest(values.map((v, i) => v / characters[i]));
   const score = (choice: number) => right.includes(choice) ? 1 : 0;
   return {
     acc: score(picked),
     accNorm: score(pickedNorm),
-    accBytes: score(firstLargest(values.map((v, i) => v / bytes[i]))),
+    accBytes: score(likeliest(values.map((v, i) => v / bytes[i]))),
     exactMatch: right.some((g) => g !== NO_GOLD && greedy[g]) ? 1 : 0,
     picked,
     pickedNorm,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { rng } from "../../lib/io/rng.ts";
 import { contrast, contrastToken, pickExit, plausibleTokens, SCORING } from "../../lib/model/contrast.ts";
+import { likeliest } from "../../lib/model/generate.ts";
 import { logSoftmax } from "../../lib/model/log_softmax.ts";
-import { firstLargest } from "../../lib/model/scorer.ts";
 import { assertRelative, assertWithin } from "../assert.ts";
 
 const random = rng(2, "contrast test");
@@ -12,7 +12,7 @@ const logits = (n: number) => Float32Array.from({ length: n }, () => Math.round(
 Deno.test("contrastToken() is greedy decoding exactly at α = 1, ties included, and where the amateur has no weight", () => {
   let ties = 0;
   for (let t = 0; t < 300; t++) {
-    const expert = logits(40), amateur = logits(40), greedy = firstLargest(expert);
+    const expert = logits(40), amateur = logits(40), greedy = likeliest(expert);
     if (expert.filter((v) => v === expert[greedy]).length > 1) ties++;
     assert.equal(contrastToken(expert, amateur, { plausibility: 1 }), greedy);
     assert.equal(contrastToken(expert, amateur, { plausibility: 0.1, expert: 1, amateur: 0 }), greedy);

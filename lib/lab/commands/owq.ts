@@ -1,7 +1,7 @@
 // deno task owq: one word more says what to do.
 import { helpText } from "../command.ts";
 
-const COMMANDS = ["quantize", "sweep", "eval", "methods", "fetch", "generate", "export", "import"] as const;
+const COMMANDS = ["quantize", "sweep", "eval", "score", "methods", "fetch", "generate", "export", "import"] as const;
 
 const HELP = helpText({
   name: "deno task owq",
@@ -12,6 +12,7 @@ const HELP = helpText({
     "  quantize   one experiment: model, method, bits → packed model, report.json",
     "  sweep      a grid of experiments from a JSON file, resumable, in parts",
     "  eval       perplexity of a model on a text",
+    "  score      multiple-choice and cloze accuracy of a model on a task",
     "  methods    the table of methods",
     "  fetch      bring a model into the cache",
     "  generate   text from a model",
