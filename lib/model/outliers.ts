@@ -1,11 +1,10 @@
 // Outlier channels on demand: small models have weak ones, and some methods exist only because large models have strong ones.
-import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
 import { rng } from "../io/rng.ts";
-import type { TensorInfo, TensorSource } from "../io/source.ts";
-import type { Tensor } from "../io/tensor.ts";
+import type { TensorSource } from "../io/source.ts";
 import type { ModelConfig, RawConfig } from "./config.ts";
 import { modelConfig } from "./families.ts";
+import { normGroups, requireFoldable, ScaledSource } from "./fold.ts";
 import { blockPrefix } from "./forward.ts";
 
 /** Which channels are made loud, and how loud. */
@@ -67,10 +66,7 @@ export function injectOutliers<M extends Injectable>(files: M, o: OutlierOptions
   if (!(factor > 0 && Number.isFinite(factor))) {
     throw new LabError("input", "outlier factor", `${factor} is not a positive number`, "Try 16.");
   }
-  if (config.normAfter || config.residualAfterNorm) {
-    const problem = "its norms feed the residual stream, so their gains cannot be moved into the next weights";
-    throw new LabError("input", files.source.label, problem, "Choose a model with norms before its layers.");
-  }
+  requireFoldable(config, files.source.label);
   const count = Math.max(1, Math.round(share * config.width)), plan = injectionPlan(config, count, seed);
   const known = files.source.tensors; // files saved from the bare trunk lack the base's prefix
   const named: Plan = new Map(
@@ -78,7 +74,7 @@ export function injectOutliers<M extends Injectable>(files: M, o: OutlierOptions
   );
   const what =
     `outliers injected: ${count} channels of each norm × ${factor}, seed ${seed} (the function is unchanged)`;
-  const source = new InjectedSource(files.source, named, factor, what);
+  const source = new ScaledSource(files.source, scalesOf(named, config.width, factor), what);
   return { ...files, source, note: files.note ? `${files.note}; ${what}` : what };
 }
 
@@ -89,11 +85,8 @@ export function injectOutliers<M extends Injectable>(files: M, o: OutlierOptions
 export function injectionPlan(c: ModelConfig, count: number, seed: number): Plan {
   const plan: Plan = new Map();
   for (let index = 0; index < c.blocks; index++) {
-    const prefix = blockPrefix(c, index), second = c.names.norm2;
-    const groups: [norm: string, inputs: string[]][] = second === null
-      ? [[c.names.norm1, ["attention", "mlp"]]]
-      : [[c.names.norm1, ["attention"]], [second, ["mlp"]]];
-    for (const [norm, inputs] of groups) {
+    const prefix = blockPrefix(c, index);
+    for (const { norm, inputs } of normGroups(c)) {
       const channels = rng(seed, `outliers ${prefix}${norm}`).permutation(c.width).slice(0, count).sort();
       plan.set(`${prefix}${norm}.weight`, { channels, columns: false });
       if (c.norm.kind === "layer") plan.set(`${prefix}${norm}.bias`, { channels, columns: false });
@@ -105,50 +98,11 @@ export function injectionPlan(c: ModelConfig, count: number, seed: number): Plan
   return plan;
 }
 
-/** A source whose planned tensors are scaled as they are read. */
-class InjectedSource implements TensorSource {
-  readonly label: string;
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  readonly #inner: TensorSource;
-  readonly #plan: Plan;
-  readonly #factor: number;
-  readonly #what: string;
-
-  constructor(inner: TensorSource, plan: Plan, factor: number, what: string) {
-    this.#inner = inner;
-    this.#plan = plan;
-    this.#factor = factor;
-    this.#what = what;
-    this.label = inner.label;
-    this.tensors = new Map([...inner.tensors].map(([name, info]) => {
-      if (!plan.has(name)) return [name, info];
-      return [name, { ...info, dtype: "F32", bytes: 4 * info.shape.reduce((a, b) => a * b, 1) }];
-    }));
-  }
-
-  async read(name: string): Promise<Tensor> {
-    const { data, shape } = await this.#inner.read(name), part = this.#plan.get(name);
-    if (!part) return { data, shape };
-    const scaled = data.slice(),
-      width = shape[shape.length - 1],
-      scale = part.columns ? 1 / this.#factor : this.#factor;
-    for (let row = 0; row < scaled.length; row += width) {
-      for (const c of part.channels) scaled[row + c] *= scale;
-    }
-    return { data: scaled, shape };
-  }
-
-  async readBytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    if (!this.#plan.has(name)) return await this.#inner.readBytes(name);
-    const { data } = await this.read(name);
-    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  }
-
-  async sha256(): Promise<string> {
-    return sha256Hex(`${await this.#inner.sha256()} ${this.#what}`);
-  }
-
-  close() {
-    this.#inner.close();
-  }
+/** The factor of each element of a norm, 1/factor of each column of a linear, 1 elsewhere. */
+function scalesOf(plan: Plan, width: number, factor: number): Map<string, Float64Array> {
+  return new Map([...plan].map(([name, { channels, columns }]) => {
+    const scale = new Float64Array(width).fill(1);
+    for (const c of channels) scale[c] = columns ? 1 / factor : factor;
+    return [name, scale];
+  }));
 }
