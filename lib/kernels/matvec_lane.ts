@@ -9,6 +9,7 @@ import type { Matrix } from "../io/tensor.ts";
 import { denseLaneMatrix, type LaneMatrix, packedLaneMatrix, UNIT } from "./lane_matrix.ts";
 import type { DeviceLinear } from "./linear.ts";
 import { bindMatmul } from "./matmul.ts";
+import { recordSteps, rememberSteps, stepOf } from "./steps.ts";
 import { FOLD } from "./texels.ts";
 import type { PackedMatrix } from "./packed_matrix.ts";
 
@@ -105,14 +106,7 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
   }
   const cores = navigator.hardwareConcurrency, uniforms = new Map<string, GPUBuffer>();
   let held = 0, xs: GPUTextureView | null = null;
-  const bind = (pipeline: GPUComputePipeline, resources: Readonly<Record<number, GPUBuffer | GPUTextureView>>) =>
-    device.createBindGroup({
-      layout: pipeline.getBindGroupLayout(0),
-      entries: Object.entries(resources).map(([binding, r]) => ({
-        binding: Number(binding),
-        resource: r instanceof GPUBuffer ? { buffer: r } : r,
-      })),
-    });
+  const remember = rememberSteps();
   const paramsOf = (part: Part, vector: number, firstTile = 0, outRows = 0): GPUBuffer => {
     const { tiles } = part, key = [part.first, vector, firstTile, outRows].join(" ");
     let uniform = uniforms.get(key);
@@ -123,8 +117,8 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
     }
     return uniform;
   };
-  /** Tiles of a workgroup: x is read once for all of them, and every core gets two of the same size. */
-  const perGroup = (tiles: number) => Math.ceil(tiles / (2 * cores));
+  /** Tiles of a workgroup: x is read once for all of them, and every core gets one of the same size. */
+  const perGroup = (tiles: number) => Math.ceil(tiles / cores);
   const dense = await bindMatmul(gpu, buffers, { rows, cols, dtype: "f32", variant: "wide" });
   const outQuads = Math.ceil(cols / 4);
   /** Many vectors: some rows as floats, then their product, and so on. */
@@ -136,15 +130,10 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
       for (let tile = 0; tile < part.tiles; tile += atOnce) {
         const tiles = Math.min(atOnce, part.tiles - tile), outRows = tiles * TILE;
         const uniform = paramsOf(part, 0, tile, outRows);
-        pass.setPipeline(unpack);
-        const common = { 0: uniform, 1: part.texels, 6: order, 7: slice };
-        pass.setBindGroup(0, bind(unpack, { ...common, 3: part.grids }));
-        pass.dispatchWorkgroups(tiles * 4, units);
-        if (weakUnits > 0 || cols % 4 !== 0) {
-          pass.setPipeline(unpackWeak);
-          pass.setBindGroup(0, bind(unpackWeak, common));
-          pass.dispatchWorkgroups(tiles * 4);
-        }
+        const bound = { 0: uniform, 1: part.texels, 6: order, 7: slice };
+        const steps = [stepOf(device, unpack, { ...bound, 3: part.grids }, [tiles * 4, units])];
+        if (weakUnits > 0 || cols % 4 !== 0) steps.push(stepOf(device, unpackWeak, bound, [tiles * 4]));
+        recordSteps(pass, steps);
         const some = Math.min(outRows, part.rows - tile * TILE), first = part.first + tile * TILE;
         dense.record(pass, whole, y, vectors, { buffer: slice, first, rows: some, rowStride: 1, quadStride: outRows });
       }
@@ -164,23 +153,25 @@ async function openLane(gpu: Gpu, variant: string, m: LaneMatrix): Promise<Devic
         textures.push(made);
         [xs, held] = [made.createView(), vectors];
       }
-      pass.setPipeline(prepare);
-      pass.setBindGroup(0, bind(prepare, { 0: paramsOf(parts[0], 0), 6: order, 8: x, 9: xs! }));
-      pass.dispatchWorkgroups(Math.ceil(quads / 16), vectors);
-      for (let vector = 0; vector < vectors;) {
-        const count = vectors - vector >= 4 ? 4 : vectors - vector >= 2 ? 2 : 1, product = products.get(count)!;
-        pass.setPipeline(product);
-        for (const part of parts) {
-          const { tiles, texels, grids } = part;
-          const sums = sharedScratch(gpu, "sums of rows", count * tiles * TILE * 4);
-          pass.setBindGroup(
-            0,
-            bind(product, { 0: paramsOf(part, vector), 1: texels, 2: xs!, 3: grids, 4: sums, 5: y }),
-          );
-          pass.dispatchWorkgroups(Math.ceil(tiles / perGroup(tiles)));
-        }
-        vector += count;
-      }
+      const sums = sharedScratch(gpu, "sums of rows", Math.min(vectors, 4) * parts[0].tiles * TILE * 4);
+      const places = xs!;
+      recordSteps(
+        pass,
+        remember([x, y, vectors, sums, places], () => {
+          const bound = { 0: paramsOf(parts[0], 0), 6: order, 8: x, 9: places };
+          const steps = [stepOf(device, prepare, bound, [Math.ceil(quads / 16), vectors])];
+          for (let vector = 0; vector < vectors;) {
+            const count = vectors - vector >= 4 ? 4 : vectors - vector >= 2 ? 2 : 1, product = products.get(count)!;
+            for (const part of parts) {
+              const { tiles, texels, grids } = part;
+              const bound = { 0: paramsOf(part, vector), 1: texels, 2: places, 3: grids, 4: sums, 5: y };
+              steps.push(stepOf(device, product, bound, [Math.ceil(tiles / perGroup(tiles))]));
+            }
+            vector += count;
+          }
+          return steps;
+        }),
+      );
     },
     destroy() {
       buffers.free();

@@ -10,6 +10,7 @@ import { columnTable, type PackedOnDevice } from "./dequantize.ts";
 import type { DeviceLinear } from "./linear.ts";
 import { bindMatmul } from "./matmul.ts";
 import { bindPackedMatmul, type BoundPackedMatmul, rowsOf } from "./matmul_packed.ts";
+import { recordSteps, rememberSteps, type Step, stepOf } from "./steps.ts";
 import { checkPackedMatrix, type PackedMatrix } from "./packed_matrix.ts";
 
 const file = "matvec_split.wgsl";
@@ -105,11 +106,8 @@ export async function openPackedSplit(
       for (const { own, lying, many, held, shape, first } of parts) {
         if (widen) {
           const resources = { 0: product.uniform(shape, 0, first), 6: held.weak, 11: lying.weak };
-          pass.setPipeline(widen);
-          pass.setBindGroup(0, bindGroup(gpu, widen, resources));
-          pass.dispatchWorkgroups(
-            ...gridOf(Math.ceil(own * k / 64), gpu.device.limits.maxComputeWorkgroupsPerDimension),
-          );
+          const grid = gridOf(Math.ceil(own * k / 64), gpu.device.limits.maxComputeWorkgroupsPerDimension);
+          recordSteps(pass, [stepOf(gpu.device, widen, resources, grid)]);
         }
         many.record(pass, x, y, vectors);
       }
@@ -178,14 +176,6 @@ interface PackedPart {
   readonly all: Readonly<Record<number, GPUBuffer>>;
 }
 
-function bindGroup(gpu: Gpu, pipeline: GPUComputePipeline, buffers: Readonly<Record<number, GPUBuffer>>): GPUBindGroup {
-  const entries = Object.entries(buffers).map(([binding, buffer]) => ({
-    binding: Number(binding),
-    resource: { buffer },
-  }));
-  return gpu.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-}
-
 /** Products with 1 to 8 vectors by one entry point of matvec_split.wgsl. */
 async function openFew(
   gpu: Gpu,
@@ -200,6 +190,7 @@ async function openFew(
     pipelines.set(vectors, await loadKernel(gpu, { file, entry, constants: { ...constants, vectors } }));
   }
   const pad = w.cols % 4 === 0 ? null : await bindMatmul(gpu, buffers, { ...w, dtype: "f32", variant: "tiled" });
+  const remember = rememberSteps();
   const uniform = (shape: readonly number[], vector: number, first: number) => {
     const key = `${vector} ${first}`;
     let buffer = uniforms.get(key);
@@ -226,13 +217,20 @@ async function openFew(
       first: number,
       bound: Readonly<Record<number, GPUBuffer>>,
     ): void {
-      for (let vector = 0; vector < vectors;) {
-        const count = [8, 4, 2, 1].find((n) => n <= vectors - vector)!, pipeline = pipelines.get(count)!;
-        pass.setPipeline(pipeline);
-        pass.setBindGroup(0, bindGroup(gpu, pipeline, { ...bound, 0: uniform(shape, vector, first), 7: x, 8: y }));
-        pass.dispatchWorkgroups(...gridOf(Math.ceil(shape[0] / ROWS), limit));
-        vector += count;
-      }
+      recordSteps(
+        pass,
+        remember([x, y, vectors, first], () => {
+          const steps: Step[] = [];
+          for (let vector = 0; vector < vectors;) {
+            const count = [8, 4, 2, 1].find((n) => n <= vectors - vector)!,
+              all = { 0: uniform(shape, vector, first), 7: x, 8: y };
+            const grid = gridOf(Math.ceil(shape[0] / ROWS), limit);
+            steps.push(stepOf(gpu.device, pipelines.get(count)!, { ...bound, ...all }, grid));
+            vector += count;
+          }
+          return steps;
+        }),
+      );
     },
   };
 }

@@ -106,6 +106,33 @@ gpuTest("a layer of SmolLM2's shape, as each variant", async (gpu) => {
   for (const variant of VARIANTS) await check(gpu, variant, m, 1);
 });
 
+gpuTest("a linear recorded again reads what its buffers hold then, whichever pair of them it is given", async (gpu) => {
+  const cols = 130, m = packedCase({ rows: 40, cols, bits: 3, weak: [4] }), random = vectorsCase(cols * 6, 1);
+  for (const variant of VARIANTS) {
+    const linear = await openPackedLinear(gpu, m, { variant }), buffers = openBuffers(gpu);
+    const pairs = [0, 1].map((i) => ({
+      x: buffers.scratch(cols * 4, `x ${i}`),
+      y: buffers.scratch(m.rows * 4, `y ${i}`),
+    }));
+    for (let round = 0; round < 3; round++) {
+      const xs = pairs.map((_, i) => random.slice((2 * round + i) * cols, (2 * round + i + 1) * cols));
+      const encoder = gpu.device.createCommandEncoder(), pass = encoder.beginComputePass();
+      pairs.forEach(({ x, y }, i) => {
+        gpu.device.queue.writeBuffer(x, 0, xs[i]);
+        linear.record(pass, x, y, 1);
+      });
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      for (const [i, { y }] of pairs.entries()) {
+        const got = new Float32Array(await buffers.read(y, m.rows * 4)), twin = multiplyPacked(m, xs[i], 1);
+        assertWithin(got, twin.y, (r) => gamma(cols) * twin.magnitude[r], `${variant}, round ${round}, pair ${i}`);
+      }
+    }
+    buffers.free();
+    linear.destroy();
+  }
+});
+
 gpuTest("openPackedLinear() lies on the device in about the bits it stores", async (gpu) => {
   const m = packedCase({ rows: 512, cols: 2048, bits: 3, weak: [1, 2, 3, 4, 5, 6, 7, 8] });
   const stored = m.codes.byteLength + 2 * m.weak.length + 8 * m.rows;
