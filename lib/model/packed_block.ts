@@ -95,6 +95,9 @@ interface Output {
   readonly at: number;
 }
 
+/** What weak columns may take more in a stack of linears that have different ones, as a share of the codes' bytes. */
+const WEAK_SHARE = 0.1;
+
 /** Linears of one input, as one where their stored forms allow it, else one after another. */
 async function linearsOf(
   chain: Chain,
@@ -115,7 +118,7 @@ async function linearsOf(
   const stacked = dense.length === parts.length
     ? stackDense(dense)
     : packed.length === parts.length
-    ? stackPacked(packed)
+    ? stackPacked(packed, WEAK_SHARE)
     : null;
   if (stacked) {
     const out = buffer(what, stacked.rows), outputs: Output[] = [];
