@@ -40,6 +40,7 @@ Deno.test("allocate() passes over choices that are larger and no better, and ref
   const linears = [[{ bits: 2, loss: 5 }, { bits: 3, loss: 6 }, { bits: 4, loss: 1 }]];
   assert.deepEqual(allocate(linears, 3), [0]);
   assert.deepEqual(allocate(linears, 4), [2]);
+  assert.deepEqual(allocate([[{ bits: 2, loss: 5 }, { bits: 2, loss: 5 }, { bits: 4, loss: 1 }]], 4), [2]); // twins
   assert.throws(() => allocate(linears, 1), /1 too few/);
 });
 

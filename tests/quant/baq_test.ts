@@ -30,9 +30,11 @@ Deno.test("baq() hardly moves a level where all columns lose the same", () => {
   assert(levels.every((l) => l >= 6 && l <= 10), `${levels}`);
 });
 
-Deno.test("baq() leaves a column that nothing flows through at 0 without harm", () => {
+Deno.test("baq() leaves a column that nothing flows through at 0, and out of the rows' ranges", () => {
   const dead = randomProblem(16, 32, { dead: [7] });
-  const { approximation } = baq(dead.weight, dead.hessian!, BAQ_DEFAULTS);
+  for (let r = 0; r < 16; r++) dead.weight.data[r * 32 + 7] = 50;
+  const { approximation, range } = baq(dead.weight, dead.hessian!, BAQ_DEFAULTS);
+  assert(range.max.every((v) => v < 10));
   for (let r = 0; r < 16; r++) assert.equal(approximation.data[r * 32 + 7], 0);
 });
 
