@@ -13,6 +13,8 @@ export interface DecoderOptions {
   readonly capacity: number;
   /** May replace weights of each block (setWeight) before they are loaded. */
   readonly prepare?: (block: Block) => Promise<void>;
+  /** Blocks that are left out, by number; lib/model/skip_blocks.ts checks them. */
+  readonly skip?: ReadonlySet<number>;
   readonly onProgress?: OnProgress;
 }
 

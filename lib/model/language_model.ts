@@ -192,14 +192,16 @@ class StreamedModel implements LanguageModel {
     this.#checkLength(o.capacity);
     CachedDecoder.checkMemory(this.label, this.config, o.capacity);
     const blocks: Params[] = [], head = await this.#scorer();
-    for (let i = 0; i < this.blocks; i++) {
+    const kept = Array.from({ length: this.blocks }, (_, i) => i).filter((i) => !o.skip?.has(i));
+    for (const i of kept) {
       const block = await this.openBlock(i) as LoadedBlock;
       await o.prepare?.(block);
       blocks.push(block.take());
       o.onProgress?.({ what: "loading the model", done: i + 1, total: this.blocks, unit: "blocks" });
     }
     head.hold();
-    return new CachedDecoder(this.config, this.stages, blocks, o.capacity, {
+    const config = { ...this.config, windows: kept.map((i) => this.config.windows[i]) };
+    return new CachedDecoder(config, this.stages, blocks, o.capacity, {
       embed: async (ids, start) => {
         await this.embed(ids, 1, ids.length); // checks the ids
         return await embedOnHost(this.config, (name) => this.#keep(name), ids, ids.length, start);

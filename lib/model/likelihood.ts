@@ -1,6 +1,8 @@
 // Log-likelihoods of continuations: which of several endings does a model find likeliest?
 import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
+import type { Matrix } from "../io/tensor.ts";
+import { contrast, type ContrastOptions, SCORING } from "./contrast.ts";
 import { likeliest } from "./generate.ts";
 import type { Hidden, LanguageModel } from "./language_model.ts";
 import { openBlockWith, type OtherWeights } from "./perplexity.ts";
@@ -45,6 +47,26 @@ export async function continuationLogLikelihoods(
   requests: readonly Continuation[],
   o: { readonly weights?: OtherWeights; readonly greedy?: boolean; readonly onProgress?: OnProgress } = {},
 ): Promise<ContinuationScore[]> {
+  const buckets = await runBlocks(model, requests, o);
+  const scores: ContinuationScore[] = new Array(requests.length);
+  for (const b of buckets) {
+    const nll = await model.scoreHidden(b.hidden!, b.ids), greedy = o.greedy ? await written(model, b, requests) : null;
+    for (const [w, i] of b.members.entries()) {
+      const { context, continuation } = requests[i], start = w * (b.length - 1) + context.length - 1;
+      let sum = 0;
+      for (let t = 0; t < continuation.length; t++) sum -= nll[start + t];
+      scores[i] = { logLikelihood: sum, tokens: continuation.length, ...(greedy ? { greedy: greedy[w] } : {}) };
+    }
+  }
+  return scores;
+}
+
+/** The hidden states behind the last block, texts of one length together; equal requests make equal buckets. */
+async function runBlocks(
+  model: LanguageModel,
+  requests: readonly Continuation[],
+  o: { readonly weights?: OtherWeights; readonly onProgress?: OnProgress },
+): Promise<Bucket[]> {
   const buckets = new Map<number, Bucket>(), most = model.config.maxPositions ?? Infinity;
   for (const [i, r] of requests.entries()) {
     if (r.context.length === 0 || r.continuation.length === 0) {
@@ -67,32 +89,80 @@ export async function continuationLogLikelihoods(
     block.close();
     o.onProgress?.({ what: "scoring continuations", done: index + 1, total: model.blocks, unit: "blocks" });
   }
-  const scores: ContinuationScore[] = new Array(requests.length);
-  for (const b of buckets.values()) {
-    const nll = await model.scoreHidden(b.hidden!, b.ids), greedy = o.greedy ? await written(model, b, requests) : null;
-    for (const [w, i] of b.members.entries()) {
-      const { context, continuation } = requests[i], start = w * (b.length - 1) + context.length - 1;
-      let sum = 0;
-      for (let t = 0; t < continuation.length; t++) sum -= nll[start + t];
-      scores[i] = { logLikelihood: sum, tokens: continuation.length, ...(greedy ? { greedy: greedy[w] } : {}) };
-    }
-  }
-  return scores;
+  return [...buckets.values()];
+}
+
+/** One token of a continuation: which member, which id, and the position whose logits predict it. */
+interface Predicted {
+  readonly member: number;
+  readonly id: number;
+  readonly row: number;
+}
+
+function predictions(b: Bucket, requests: readonly Continuation[]): Predicted[] {
+  return b.members.flatMap((i, member) =>
+    requests[i].continuation.map((id, t) => ({
+      member,
+      id,
+      row: member * b.length + requests[i].context.length - 1 + t,
+    }))
+  );
+}
+
+/** Logits (predictions, vocab) of some positions of a bucket. */
+async function logitsAt(model: LanguageModel, b: Bucket, part: readonly Predicted[]): Promise<Matrix> {
+  const hidden = b.hidden!, { width } = hidden, data = new Float32Array(part.length * width);
+  part.forEach(({ row }, k) => data.set(hidden.data.subarray(row * width, (row + 1) * width), k * width));
+  return await model.logits({ data, windows: 1, length: part.length, width });
 }
 
 /** Whether each member's continuation is the likeliest token at every step. */
 async function written(model: LanguageModel, b: Bucket, requests: readonly Continuation[]): Promise<boolean[]> {
-  const hidden = b.hidden!, { width } = hidden, out = b.members.map(() => true);
-  const rows = b.members.flatMap((i, w) =>
-    requests[i].continuation.map((id, t) => ({ w, id, row: w * b.length + requests[i].context.length - 1 + t }))
-  );
-  for (let from = 0; from < rows.length; from += rowsAtOnce) {
-    const part = rows.slice(from, from + rowsAtOnce), data = new Float32Array(part.length * width);
-    part.forEach(({ row }, k) => data.set(hidden.data.subarray(row * width, (row + 1) * width), k * width));
-    const logits = await model.logits({ data, windows: 1, length: part.length, width });
-    part.forEach(({ w, id }, k) => {
-      if (likeliest(logits.data.subarray(k * logits.cols, (k + 1) * logits.cols)) !== id) out[w] = false;
+  const out = b.members.map(() => true), all = predictions(b, requests);
+  for (let from = 0; from < all.length; from += rowsAtOnce) {
+    const part = all.slice(from, from + rowsAtOnce), { data, cols } = await logitsAt(model, b, part);
+    part.forEach(({ member, id }, k) => {
+      if (likeliest(data.subarray(k * cols, (k + 1) * cols)) !== id) out[member] = false;
     });
   }
   return out;
+}
+
+/**
+ * The score of continuations under contrastive decoding: Σ over their tokens of contrast(expert, amateur) at the token; `greedy`
+ * says whether contrastive decoding writes it.
+ *
+ * @param amateur of the same vocabulary, such as withoutBlocks(expert, …). @param o.contrast SCORING unless told: DoLa's settings.
+ * @param o.weights for both models.
+ * @returns one score a request, in their order; `logLikelihood` is in nats.
+ * @throws LabError as continuationLogLikelihoods, and "input" where the vocabularies differ.
+ */
+export async function contrastLogLikelihoods(
+  expert: LanguageModel,
+  amateur: LanguageModel,
+  requests: readonly Continuation[],
+  o: { readonly contrast?: ContrastOptions; readonly weights?: OtherWeights; readonly onProgress?: OnProgress } = {},
+): Promise<ContinuationScore[]> {
+  const ours = await runBlocks(expert, requests, o), theirs = await runBlocks(amateur, requests, o);
+  const scores: ContinuationScore[] = new Array(requests.length), options = { ...SCORING, ...o.contrast };
+  if (ours.some((b, n) => theirs[n]?.length !== b.length)) {
+    throw new LabError("input", amateur.label, `does not know as many positions as ${expert.label}`);
+  }
+  for (const [n, b] of ours.entries()) {
+    const sum = b.members.map(() => 0), greedy = b.members.map(() => true), all = predictions(b, requests);
+    for (let from = 0; from < all.length; from += rowsAtOnce) {
+      const part = all.slice(from, from + rowsAtOnce);
+      const p = await logitsAt(expert, b, part), q = await logitsAt(amateur, theirs[n], part);
+      part.forEach(({ member, id }, k) => {
+        const row = (m: Matrix) => m.data.subarray(k * m.cols, (k + 1) * m.cols),
+          values = contrast(row(p), row(q), options);
+        sum[member] += values[id];
+        if (likeliest(values) !== id) greedy[member] = false;
+      });
+    }
+    b.members.forEach((i, w) => {
+      scores[i] = { logLikelihood: sum[w], tokens: requests[i].continuation.length, greedy: greedy[w] };
+    });
+  }
+  return scores;
 }

@@ -1,9 +1,10 @@
 // Questions put to a model: every choice's log-likelihood after its context, cut into tokens as lm-evaluation-harness cuts them.
 import { LabError } from "../io/errors.ts";
-import type { OnProgress } from "../io/progress.ts";
+import type { OnProgress, Progress } from "../io/progress.ts";
 import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import type { LanguageModel } from "./language_model.ts";
-import { type Continuation, continuationLogLikelihoods } from "./likelihood.ts";
+import type { ContrastOptions } from "./contrast.ts";
+import { type Continuation, continuationLogLikelihoods, contrastLogLikelihoods } from "./likelihood.ts";
 import type { OtherWeights } from "./perplexity.ts";
 import { judgeChoices, type Verdict } from "./scorer.ts";
 
@@ -32,6 +33,9 @@ export interface AnswerOptions {
   readonly weights?: OtherWeights;
   /** Also find out whether greedy decoding writes each choice; always done where a question has one choice (a cloze). */
   readonly greedy?: boolean;
+  /** Score by contrast with this model (same vocabulary, such as withoutBlocks of the same one) instead of by likelihood. */
+  readonly amateur?: LanguageModel;
+  readonly contrast?: ContrastOptions;
   readonly onProgress?: OnProgress;
 }
 
@@ -104,13 +108,15 @@ export async function answerQuestions(
   const batches = inBatches(requests, Math.floor(valuesAtOnce / model.config.width));
   const scores: { readonly logLikelihood: number; readonly greedy?: boolean }[] = [];
   for (const [i, batch] of batches.entries()) {
-    const total = batches.length * model.blocks;
+    const common = {
+      ...(o.weights ? { weights: o.weights } : {}),
+      onProgress: (p: Progress) =>
+        o.onProgress?.({ ...p, done: i * model.blocks + p.done, total: batches.length * model.blocks }),
+    };
     scores.push(
-      ...await continuationLogLikelihoods(model, batch, {
-        greedy,
-        ...(o.weights ? { weights: o.weights } : {}),
-        onProgress: (p) => o.onProgress?.({ ...p, done: i * model.blocks + p.done, total }),
-      }),
+      ...o.amateur
+        ? await contrastLogLikelihoods(model, o.amateur, batch, { ...common, contrast: o.contrast ?? {} })
+        : await continuationLogLikelihoods(model, batch, { ...common, greedy }),
     );
   }
   let at = 0;

@@ -1,8 +1,10 @@
 import { LabError } from "../../io/errors.ts";
 import { atomicWriteText } from "../../io/atomic.ts";
-import { openLanguageModel } from "../../model/language_model.ts";
+import { type LanguageModel, openLanguageModel } from "../../model/language_model.ts";
+import type { AnswerOptions } from "../../model/multiple_choice.ts";
 import type { MeanWithError } from "../../model/scorer.ts";
-import { runCommand } from "../command.ts";
+import { withoutBlocks } from "../../model/skip_blocks.ts";
+import { type CommandInput, runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
 import { progress } from "../progress.ts";
 import { OWN_TASKS } from "../tasks/own_tasks.ts";
@@ -20,6 +22,15 @@ const INFO = {
     task: { value: "TASK", help: "one of the kit's own (below; swapped-words by default) or a .jsonl file" },
     items: { value: "N", help: "questions: the first N of a file, all by default; 300 of the kit's own" },
     seed: { value: "S", help: "seed of the kit's own tasks; 0 by default" },
+    "amateur-skip": {
+      value: "I,J",
+      help: "score by contrast with the same model without these blocks, as PruneCD's amateur; numbers from 0",
+    },
+    plausibility: { value: "A", help: "with it: tokens of at least A times the largest probability; 0.1 by default" },
+    strength: {
+      value: "B",
+      help: "with it: (1 + B) ln p − B ln p of the amateur; without: ln p − ln p of the amateur, as DoLa",
+    },
     samples: { value: "FILE", help: "write each question with its log-likelihoods, as the harness logs samples" },
     write: { value: "FILE", help: "write the task's rows as JSON lines, score nothing" },
     json: { help: "one JSON object on standard output, nothing else" },
@@ -36,6 +47,23 @@ const share = (name: string, m: MeanWithError) =>
   `${name.padEnd(9)} ${(100 * m.mean).toFixed(1)} %   95 % confidence ${(100 * m.low).toFixed(1)} to ${
     (100 * m.high).toFixed(1)
   } %   standard error ${(100 * m.standardError).toFixed(2)} %`;
+
+/** The amateur that the options name, if any. */
+function contrastOptions(model: LanguageModel, input: CommandInput): Pick<AnswerOptions, "amateur" | "contrast"> {
+  const list = input.text("amateur-skip"),
+    plausibility = number(input, "plausibility"),
+    strength = number(input, "strength");
+  if (list === undefined) {
+    if (plausibility === undefined && strength === undefined) return {};
+    throw new LabError("input", "--plausibility and --strength", "need an amateur", "Such as --amateur-skip 1,2.");
+  }
+  const blocks = list.split(",").filter((b) => b.trim() !== "").map(Number);
+  const contrast = {
+    ...(plausibility === undefined ? {} : { plausibility }),
+    ...(strength === undefined ? {} : { expert: 1 + strength, amateur: strength }),
+  };
+  return { amateur: withoutBlocks(model, blocks), contrast };
+}
 
 /** `owq score`. */
 export function main(args: readonly string[]): Promise<never> {
@@ -56,7 +84,8 @@ export function main(args: readonly string[]): Promise<never> {
       throw new LabError("input", files.label, "has no tokenizer", "Put its tokenizer.json into the folder.");
     }
     const model = await openLanguageModel(files), bar = progress("scoring", { total: 0, unit: "blocks" });
-    const { answers, score } = await scoreTask(model, tokenizer, task, bar);
+    const contrasted = contrastOptions(model, input), o = { ...contrasted, onProgress: bar.onProgress };
+    const { answers, score } = await scoreTask(model, tokenizer, task, o);
     await bar.finish(`${task.questions.length} questions`);
     if (samplesFile !== undefined) {
       await atomicWriteText(samplesFile, taskLines(answers.map((a, i) => sampleRow(task, i, a))));
@@ -68,20 +97,22 @@ export function main(args: readonly string[]): Promise<never> {
         taskSha256: task.sha256,
         deno: Deno.version.deno,
       };
+      const { amateur, contrast } = contrasted, by = amateur ? { amateur: amateur.label, contrast } : {};
       console.log(
-        JSON.stringify({ model: files.label, note: files.note, task: task.name, ...score, seconds, provenance }),
+        JSON.stringify({ model: files.label, note: files.note, task: task.name, ...by, ...score, seconds, provenance }),
       );
     } else {
       const { acc, accNorm, accBytes, chance } = score;
       console.log(
         `${files.label}${files.note ? ` (${files.note})` : ""} on ${task.name}, ${score.questions} questions`,
       );
+      if (contrasted.amateur) console.log(`scored by contrast with ${contrasted.amateur.label}`);
       console.log(share("acc", acc));
       if (accNorm) console.log(share("acc_norm", accNorm));
       if (accBytes) console.log(share("acc_bytes", accBytes));
       console.log(
         chance === null
-          ? `perplexity ${score.perplexity.toFixed(3)} of a right answer`
+          ? `perplexity ${score.perplexity?.toFixed(3)} of the right continuations`
           : `by chance ${(100 * chance).toFixed(1)} %`,
       );
       if (score.truncated) console.log(`${score.truncated} contexts lost their beginning, so that they fit the model`);

@@ -93,8 +93,8 @@ export interface TaskScore {
   readonly acc: MeanWithError;
   readonly accNorm: MeanWithError | null;
   readonly accBytes: MeanWithError | null;
-  /** e^(−mean ln P(right choice)): the harness's perplexity of a cloze. */
-  readonly perplexity: number;
+  /** e^(−mean ln P(continuation)) of a cloze, as the harness has it for LAMBADA; null for multiple choice. */
+  readonly perplexity: number | null;
   /** Choices whose context was cut at its beginning to fit the model. */
   readonly truncated: number;
 }
@@ -110,7 +110,7 @@ export function summarize(questions: readonly Question[], answers: readonly Answ
   }
   const cloze = questions.every((q) => q.choices.length === 1),
     truncated = answers.reduce((s, a) => s + a.truncated, 0);
-  const right = questions.map((q, i) => Math.max(...[q.gold].flat().map((g) => answers[i].logLikelihoods[g])));
+  const right = answers.map((a) => a.logLikelihoods[0]);
   const acc = meanWithError(answers.map((a, i) => questions[i].choices.length === 1 ? a.exactMatch : a.acc));
   return {
     questions: questions.length,
@@ -120,7 +120,7 @@ export function summarize(questions: readonly Question[], answers: readonly Answ
     acc,
     accNorm: cloze ? null : meanWithError(answers.map((a) => a.accNorm)),
     accBytes: cloze ? null : meanWithError(answers.map((a) => a.accBytes)),
-    perplexity: Math.exp(-right.reduce((s, v) => s + v, 0) / right.length),
+    perplexity: cloze ? Math.exp(-right.reduce((s, v) => s + v, 0) / right.length) : null,
     truncated,
   };
 }

@@ -111,7 +111,7 @@ Deno.test("summarize() takes a cloze as right where greedy decoding writes it, a
   };
   const s = summarize([cloze, cloze], [answer(-1, true), answer(-3, false)]);
   assert.deepEqual([s.acc.mean, s.accNorm, s.chance], [0.5, null, null]);
-  assert(Math.abs(s.perplexity - Math.exp(2)) < 1e-12);
+  assert(Math.abs(s.perplexity! - Math.exp(2)) < 1e-12);
   assert.throws(() => summarize([cloze], []), /0 answers to 1 questions/);
 });
 
