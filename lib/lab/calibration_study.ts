@@ -4,10 +4,10 @@ import { symmetricEigen } from "../quant/svd.ts";
 import type { Case } from "./compare.ts";
 import { floatPerplexityOf } from "./compare_figures.ts";
 import { type Figure, lineFigure } from "./figure.ts";
-import { openStudy } from "./layer_study.ts";
+import { openStudy, studyLayers } from "./layer_study.ts";
 import type { TextRecipe } from "./recipe.ts";
 import { exact, type RecordedNumber, relative } from "./record.ts";
-import { halfRange, layerErrorsOf, meanOf, perplexitiesOf, type Variant } from "./variants.ts";
+import { halfRange, layerErrorsOf, meanOf, perplexitiesOf, seedNote, type Variant } from "./variants.ts";
 
 /** Cases of one method over numbers of calibration windows. */
 export function sampleCases(method: string, bits: number, counts: readonly number[], text: TextRecipe): Case[] {
@@ -55,7 +55,7 @@ export function samplesFigure(
       ...(way === "perplexity"
         ? { guides: [{ axis: "y" as const, at: float, label: `float ${float.toPrecision(4)}` }] }
         : {}),
-      caption: "Lower is better. Bars: least to largest over seeds, which choose the windows.",
+      caption: `Lower is better.${seedNote(Object.values(groups)[0])}`,
     },
     Object.entries(groups).map(([name, variants], i) => ({
       name,
@@ -112,7 +112,7 @@ export function spectrumOf(h: Matrix): Pick<Spectrum, "values" | "rank" | "effec
   };
 }
 
-/** Spectra of one layer's H over numbers of windows. */
+/** Spectra of one layer's H over numbers of windows: the first so many of those that the largest number draws. */
 export async function spectra(
   model: string,
   layer: string,
@@ -120,15 +120,17 @@ export async function spectra(
   text: TextRecipe,
   seed: number,
 ): Promise<Spectrum[]> {
-  const found: Spectrum[] = [];
-  for (const samples of counts) {
-    const study = await openStudy(model, { ...text, samples, seed });
-    try {
-      const [{ hessian }] = await study.collect(`^${layer.replaceAll(".", "\\.")}$`);
-      found.push({ samples, tokens: samples * text.seqLen, ...spectrumOf(hessian) });
-    } finally {
-      study.close();
+  const found: Spectrum[] = [], study = await openStudy(model, { ...text, samples: Math.max(...counts), seed });
+  try {
+    const { ids, length } = study.windows, pattern = `^${layer.replaceAll(".", "\\.")}$`;
+    for (const samples of counts) {
+      const windows = { ids: ids.subarray(0, samples * length), windows: samples, length };
+      for await (const { hessian } of studyLayers(study.model, windows, { pattern })) {
+        found.push({ samples, tokens: samples * length, ...spectrumOf(hessian) });
+      }
     }
+  } finally {
+    study.close();
   }
   return found;
 }
@@ -156,7 +158,7 @@ export function spectrumFigure(spectra: readonly Spectrum[], layer: string): Fig
 export function spectrumSentence(spectra: readonly Spectrum[]): string {
   const n = spectra[0].values.length;
   const parts = spectra.map((s) => `${s.tokens} tokens: rank ${s.rank}, effectively ${s.effective.toFixed(1)}`);
-  return `H is (${n}, ${n}). ${parts.join("; ")}. The few effective directions are the loud channels of notebook 02.`;
+  return `H is (${n}, ${n}). ${parts.join("; ")}. A few loud directions hold most of the energy.`;
 }
 
 /** For a record. */

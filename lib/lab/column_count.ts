@@ -3,7 +3,7 @@ import type { Case } from "./compare.ts";
 import { floatPerplexityOf } from "./compare_figures.ts";
 import { type Figure, lineFigure } from "./figure.ts";
 import { exact, type RecordedNumber } from "./record.ts";
-import { halfRange, layerErrorsOf, meanOf, perplexitiesOf, type Variant } from "./variants.ts";
+import { halfRange, layerErrorsOf, meanOf, perplexitiesOf, seedNote, type Variant } from "./variants.ts";
 
 /** OWQ with the same number of columns in every linear, one case a number. */
 export function rankCases(ranks: readonly number[], bits: number, injected = 1): Case[] {
@@ -39,7 +39,7 @@ export function rankFigure(
       ...(way === "perplexity"
         ? { guides: [{ axis: "y" as const, at: float, label: `float ${float.toPrecision(4)}` }] }
         : {}),
-      caption: "Lower is better. Bars: least to largest over seeds.",
+      caption: `Lower is better.${seedNote(first)}`,
     },
     Object.entries(groups).map(([name, variants], i) => ({
       name,
@@ -106,13 +106,14 @@ export function saturation(variants: readonly Variant[]): Saturation {
 /** The same in a sentence. */
 export function saturationSentence(variants: readonly Variant[]): string {
   const s = saturation(variants), few = rankOf(variants[1]), last = rankOf(variants.at(-1)!);
-  const spread = Math.max(...variants.map((v) => halfRange(perplexitiesOf(v))));
-  return `The ${few} weakest ${few === 1 ? "column brings" : "columns bring"} ${
+  const spread = Math.max(...variants.map((v) => halfRange(perplexitiesOf(v)))), seeds = variants[0].rows.length;
+  const sure = seeds > 1
+    ? `seeds spread by ± ${spread.toPrecision(2)} at most`
+    : "one seed, so some of that may be chance";
+  return `The ${few === 1 ? "weakest column brings" : `${few} weakest columns bring`} ${
     (100 * s.first).toFixed(0)
   } % of all that ${last} ` +
-    `columns bring (${s.gain.toPrecision(3)} in perplexity; seeds spread by ± ${
-      spread.toPrecision(2)
-    } at most). Half of the gain takes ` +
+    `columns bring (${s.gain.toPrecision(3)} in perplexity; ${sure}). Half of the gain takes ` +
     `${s.half} of them, nine tenths ${s.most}.` +
     (s.most > last / 2 ? " Up to here the curve has not saturated." : " Beyond that the curve is flat.");
 }

@@ -31,10 +31,10 @@ export async function compareSeeds(
   const all = cases.flatMap((c) => seeds.map((seed) => ({ ...c, seed })));
   const bar = progress("experiments", { total: all.length, unit: "experiments" });
   try {
-    const rows = await compare(common, all, {
-      onCase: (i, n, label) => bar.onProgress({ what: label || "experiments", done: i, total: n, unit: "experiments" }),
-      ...o,
-    });
+    const tell = (done: number, total: number, label = "") =>
+      bar.onProgress({ what: label || "experiments", done, total, unit: "experiments" });
+    const rows = await compare(common, all, { onCase: tell, ...o });
+    tell(all.length, all.length);
     return cases.map(({ label }, i) => ({ label, rows: rows.slice(i * seeds.length, (i + 1) * seeds.length) }));
   } finally {
     await bar.finish();
@@ -70,6 +70,11 @@ export function halfRange(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / 2;
 }
 
+/** What one seed more would tell: a note for captions, "" where there is one only. */
+export function seedNote(variants: readonly Variant[]): string {
+  return variants.some((v) => v.rows.length > 1) ? " The line at each value: least to largest over seeds." : "";
+}
+
 /** "38.1 ± 0.3", without the second part for a single value. */
 export function withSpread(values: readonly number[]): string {
   const mean = meanOf(values).toPrecision(4), digits = (mean.split(".")[1] ?? "").length;
@@ -88,11 +93,11 @@ export function variantTable(variants: readonly Variant[], what: string): Table 
   return table(
     [what, "nominal bits", "stored bits", "weak columns", "layer error / RTN's", "perplexity"],
     [
-      ["float", null, null, null, null, floatPerplexityOf(rows).toPrecision(4)],
+      ["float", null, null, null, null, floatPerplexityOf(rows)],
       ...variants.map((v) => {
         const { bits } = v.rows[0].report, errors = layerErrorsOf(v);
-        const error = errors.length > 0 ? withSpread(errors) : null;
-        return [v.label, bits.nominal, bits.stored, weakColumnCount(v.rows[0]), error, withSpread(perplexitiesOf(v))];
+        const said = (values: readonly number[]) => values.length > 1 ? withSpread(values) : values[0] ?? null;
+        return [v.label, bits.nominal, bits.stored, weakColumnCount(v.rows[0]), said(errors), said(perplexitiesOf(v))];
       }),
     ],
     `Token perplexity on ${text.label}, ${text.windows} windows of ${text.seqLen} tokens` +
@@ -105,8 +110,7 @@ export function variantTable(variants: readonly Variant[], what: string): Table 
 export function variantFigure(
   groups: Readonly<Record<string, readonly Variant[]>>,
   way: "perplexity" | "layer error",
-  title: string,
-  labels?: readonly string[],
+  o: { readonly title: string; readonly x: string; readonly labels?: readonly string[] },
 ): Figure {
   const names = Object.keys(groups), first = groups[names[0]];
   const float = floatPerplexityOf(first.flatMap((v) => v.rows));
@@ -114,14 +118,12 @@ export function variantFigure(
     way === "perplexity" ? perplexitiesOf(v).map((p) => 100 * (p / float - 1)) : layerErrorsOf(v);
   return barFigure(
     {
-      title,
-      x: { name: "" },
+      title: o.title,
+      x: { name: o.x },
       y: way === "perplexity" ? { name: "perplexity above float", unit: "%" } : { name: "layer error / RTN's" },
-      caption: `Lower is better.${
-        first[0].rows.length > 1 ? " The line on each bar: least to largest over seeds." : ""
-      }`,
+      caption: `Lower is better.${seedNote(first)}`,
     },
-    labels ?? first.map((v) => v.label),
+    o.labels ?? first.map((v) => v.label),
     names.map((name, i) => ({
       name,
       style: i,
