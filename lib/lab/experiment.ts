@@ -5,6 +5,7 @@ import { sha256Hex } from "../io/digest.ts";
 import { labCache } from "../io/cache.ts";
 import type { ModelFiles } from "../io/open_model.ts";
 import type { OnProgress } from "../io/progress.ts";
+import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import { openWindows, type TextWindows } from "../io/windows.ts";
 import { type Kernels, openKernels } from "../kernels/kernels.ts";
 import { needsOf } from "../methods/method.ts";
@@ -63,8 +64,28 @@ export function memoryOf(x: OpenedExperiment): MemoryEstimate {
   });
 }
 
-/** Windows that were cut before, by what decides them: tokenizing a book takes seconds. */
-export type WindowCache = Map<string, TextWindows>;
+/** Books that were tokenized and windows that were cut before, by what decides them: tokenizing a book takes seconds. */
+export interface WindowCache {
+  readonly windows: Map<string, TextWindows>;
+  readonly ids: Map<string, number[]>;
+}
+
+/** An empty cache, to be shared by experiments on the same texts. */
+export function windowCache(): WindowCache {
+  return { windows: new Map(), ids: new Map() };
+}
+
+/** A tokenizer that remembers the ids of long texts. */
+function remembering(tokenizer: TextTokenizer, model: string, ids: Map<string, number[]>): TextTokenizer {
+  const { vocabSize, bosId, eosId } = tokenizer;
+  const encode = (text: string) => {
+    if (text.length < 100_000) return tokenizer.encode(text);
+    const key = `${model} ${text}`, known = ids.get(key) ?? tokenizer.encode(text);
+    ids.set(key, known);
+    return known;
+  };
+  return { encode, decode: (list) => tokenizer.decode(list), vocabSize, bosId, eosId };
+}
 
 /**
  * Opens the model and the texts of a recipe; nothing is quantized yet.
@@ -75,14 +96,15 @@ export type WindowCache = Map<string, TextWindows>;
 export async function openExperiment(
   recipe: Recipe,
   o: Pick<ExperimentOptions, "onProgress" | "localCopy"> = {},
-  cut: WindowCache = new Map(),
+  cut: WindowCache = windowCache(),
 ): Promise<OpenedExperiment> {
   const plain = await resolveModel(recipe.model, o.onProgress ? { onProgress: o.onProgress } : {});
   const files = recipe.injected === 1 ? plain : injectOutliers(plain, { factor: recipe.injected });
   try {
-    const model = await openLanguageModel(files), tokenizer = await files.tokenizer();
+    const model = await openLanguageModel(files), plainTokenizer = await files.tokenizer();
+    const tokenizer = plainTokenizer && remembering(plainTokenizer, recipe.model, cut.ids);
     const windows = async (t: Recipe["calibration"], purpose: "calibration" | "evaluation") => {
-      const key = JSON.stringify([recipe.model, recipe.seed, purpose, t]), known = cut.get(key);
+      const key = JSON.stringify([recipe.model, recipe.seed, purpose, t]), known = cut.windows.get(key);
       if (known) return known;
       const opened = await openWindows(t.text, {
         tokenizer,
@@ -92,7 +114,7 @@ export async function openExperiment(
         purpose,
         ...(o.localCopy ? { localCopy: o.localCopy } : {}),
       });
-      cut.set(key, opened);
+      cut.windows.set(key, opened);
       return opened;
     };
     const needs = needsOf(findMethod(recipe.method), recipe.options).text;

@@ -6,6 +6,7 @@ export { progress } from "./progress.ts";
 export { exact, relative, timing } from "./record.ts";
 export { type NotebookSession, startNotebook } from "./session.ts";
 export { type Table, table } from "./table.ts";
+export { windowCache } from "./experiment.ts";
 export { compare, comparisonCases, comparisonRecipe } from "./compare.ts";
 export {
   comparisonNumbers,

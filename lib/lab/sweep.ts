@@ -14,6 +14,7 @@ import {
   openExperiment,
   runOpened,
   type WindowCache,
+  windowCache,
 } from "./experiment.ts";
 import { labPaths } from "./paths.ts";
 import type { Recipe } from "./recipe.ts";
@@ -40,6 +41,8 @@ export interface SweepLine {
 export interface SweepOptions extends Omit<ExperimentOptions, "out" | "resume"> {
   /** Folder of all runs; out/runs by default. */
   readonly folder?: string;
+  /** Tokenized texts of earlier calls; a new cache without it. */
+  readonly cut?: WindowCache;
   /** Told at the beginning and the end of each cell that is not on disk: cells finished of those to do, and its label. */
   readonly onCell?: (finished: number, todo: number, label: string) => void;
   /** Called with every finished cell, those from disk first. */
@@ -57,7 +60,7 @@ export interface SweepOptions extends Omit<ExperimentOptions, "out" | "resume"> 
  * @throws LabError as runExperiment, naming the cell; an AbortError when the signal says so.
  */
 export async function runCells(cells: readonly Cell[], o: SweepOptions = {}): Promise<Report[]> {
-  const cut: WindowCache = new Map(), kernels = await openKernels(o.device ?? "auto");
+  const cut = o.cut ?? windowCache(), kernels = await openKernels(o.device ?? "auto");
   const reports = new Map<Cell, Report>();
   const each = async (cell: Cell, work: (x: OpenedExperiment) => Promise<Report | null>) => {
     try {
@@ -108,7 +111,7 @@ async function placeOf(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): 
 async function experimentOnce(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): Promise<Report> {
   const { out, file, known } = await placeOf(x, kernels, o);
   if (known) return known; // another cell of this sweep is the same quantization and text
-  const { folder: _, onCell: __, onReport: ___, ...options } = o;
+  const { folder: _, onCell: __, onReport: ___, cut: ____, ...options } = o;
   const quantized = await readReport(join(out, "report.json"));
   const report = quantized
     ? await evaluateFinished(x, quantized, { ...options, out })
