@@ -141,7 +141,7 @@ gpuTest("the embedded model writes from packed weights what it writes dequantize
     runtime.bytes.linears < 3.6 / 32 * 4 * config.linears.reduce((n, l) => n + l.in * l.out, 0) * config.blocks,
   );
   assert.equal(runtime.linears.dense, 0);
-  // Four linears and six dispatches around them; a linear for software drivers first lays x out (wgsl/matvec_prepare.wgsl).
+  // Four linears and six dispatches around them; a linear for software drivers first lays x out (wgsl/matvec_lane.wgsl).
   assert.ok(runtime.dispatches.block <= (gpu.software ? 14 : 10), `${runtime.dispatches.block} dispatches a block`);
   runtime.close();
   decoder.close();
