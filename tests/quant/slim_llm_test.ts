@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { type Matrix, matrix } from "../../lib/io/tensor.ts";
+import { openKernels } from "../../lib/kernels/kernels.ts";
+import { SLIM_LLM } from "../../lib/methods/slim_llm.ts";
+import { storedBits } from "../../lib/quant/budget.ts";
 import { HessianMean, objective } from "../../lib/quant/hessian.ts";
 import {
   bestTrade,
@@ -54,5 +57,17 @@ Deno.test("store mixed-grid gives back exactly what the sweep rounded to, at eac
     const size = 10, found = slimLlm(weight, h, 2, { ...o, bits, groupSize: size, scaleBits: 16 }), w = matrix(32, 64);
     applyMixedGrid(w, mixedGridStore({ rows: 32, cols: 64, base: bits, groupSize: size }, found));
     assertWithin(w.data, found.approximation.data, 1e-6, `${bits} bits`);
+  }
+});
+
+Deno.test("slim-llm foretells no less than it stores, also with a short last group", async () => {
+  const kernels = await openKernels("cpu"), problem = { name: "test", weight, hessian: h, inputs, seed: 1 };
+  for (const bits of [2, 3]) {
+    for (const groupSize of [7, 8, 10, 30, 64]) {
+      const options = { ...SLIM_LLM.defaults, groupSize, steps: 2 };
+      const layer = await SLIM_LLM.quantizeLayer(problem, options, bits, 0, { kernels });
+      const foretold = SLIM_LLM.stored({ rows: 32, cols: 64 }, options, bits, 0);
+      assert(storedBits(layer).perWeight <= foretold.perWeight, `${bits} bits in groups of ${groupSize}`);
+    }
   }
 });

@@ -18,7 +18,7 @@ const PARTS = ["codes_low", "codes_middle", "codes_high"] as const;
 /**
  * The arrays of a matrix (out, in).
  *
- * @param base b, from 2. @param bits (groups) b − 1, b or b + 1. Zeros are integers from b = 3 on; before, they may be means.
+ * @param base b, from 2. @param bits (groups) b − 1, b or b + 1. Zeros are integers, unless there are 1-bit groups, whose means they are.
  */
 export function planMixedGrid(
   rows: number,
@@ -40,7 +40,9 @@ export function planMixedGrid(
       bits: intSpec(2, [groups], "indices"),
       ...codes,
       scale: floatSpec(16, [rows, groups], "scales"),
-      zero: base > 2 ? intSpec(base + 1, [rows, groups], "zeros") : floatSpec(16, [rows, groups], "zeros"),
+      zero: base === 2 && width[0] > 0
+        ? floatSpec(16, [rows, groups], "zeros")
+        : intSpec(base + 1, [rows, groups], "zeros"),
     },
   };
 }
