@@ -82,6 +82,10 @@ Deno.test("runSweep() stopped within a block and run again ends bit-identical, a
     const ppl = whole.lines.map((l) => l.report.ppl.quantized);
     assert.equal(new Set(ppl).size, 6, "each rule and each text has a perplexity of its own");
 
+    for (const [one, two] of [[0, 1], [2, 3], [4, 5]].map((pair) => pair.map((i) => whole.lines[i].report.seconds))) {
+      assert.equal(two.quantizationWall, one.quantizationWall, "the second text was quantized for again");
+    }
+
     layers = 0;
     const onLayer = () => void (++layers === 14 + 9 && stop.abort()); // in the second block of the second quantization
     await assert.rejects(run("broken", { onLayer, signal: stop.signal }), { name: "AbortError" });
