@@ -21,6 +21,8 @@ export interface BenchReport {
     readonly system: string;
     readonly cacheBytes: number | null;
     readonly rotateBytes: number;
+    /** Processes that wanted a core when the table was done, a minute's mean; far above `cores`, other work was in the way. */
+    readonly load: number;
   };
   readonly versions: Readonly<Record<string, string>>;
   readonly method: {
@@ -110,6 +112,7 @@ export async function runBench(o: BenchOptions = {}): Promise<BenchReport> {
         system: `${Deno.build.os} ${Deno.build.arch}`,
         cacheBytes,
         rotateBytes,
+        load: Deno.loadavg()[0],
       },
       versions: {
         owqLab: await labVersion(),

@@ -44,7 +44,11 @@ export function benchTable(rows: readonly BenchRow[]): Table {
 export function benchHead(r: BenchReport): string[] {
   const l = r.limits;
   return [
-    `${r.adapter}; ${r.device.cores} cores, ${r.device.system}`,
+    `${r.adapter}; ${r.device.cores} cores, ${r.device.system}, load ${r.device.load.toFixed(1)}${
+      r.device.load > 1.5 * r.device.cores
+        ? ": the machine was busy with other work, and multi-threaded peers suffer most"
+        : ""
+    }`,
     l
       ? `limits: ${l.mulAddGflops.toFixed(1)} GFLOP/s multiply-add (${l.by.mulAdd}), ${
         l.copyGBps.toFixed(1)

@@ -102,7 +102,12 @@ async function optqRow(c: BenchContext, rows: number, cols: number): Promise<Ben
         factor: median(parts.factor),
         sweep: median(parts.sweep),
         ...(first
-          ? { "torch factor": median(torchParts.factor), "torch loop": median(torchParts.loop), errorRatio: error! }
+          ? {
+            "torch factor": median(torchParts.factor),
+            "torch loop": median(torchParts.loop),
+            errorRatio: error!,
+            ratioOfFastest: first.fastest / t.ours.fastest,
+          }
           : {}),
       },
     };

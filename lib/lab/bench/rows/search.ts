@@ -73,7 +73,10 @@ async function searchRow(c: BenchContext, s: Case): Promise<BenchRow> {
         share === null ? "" : `same scale and zero point on ${(100 * share).toFixed(2)} % of the rows`,
         ...missing(c, ["torch"]),
       ].filter((p) => p !== "").join("; "),
-      figures: { weightsPerSecond: s.rows * s.cols / t.ours.seconds },
+      figures: {
+        weightsPerSecond: s.rows * s.cols / t.ours.seconds,
+        ...(first ? { ratioOfFastest: first.fastest / t.ours.fastest } : {}),
+      },
     };
   } finally {
     auto.close();
