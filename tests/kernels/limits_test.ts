@@ -20,13 +20,14 @@ gpuTest("a fence tells the time of the device: twice the work takes about twice 
   const limits = await openLimits(gpu, { groups: gpu.software ? 256 : 16384, copyBytes: 1024 });
   const work = limits.multiplyAdd.get("16 chains")!;
   await work.run(1);
-  const ratios: number[] = [];
-  for (let i = 0; i < 5; i++) {
-    const once = await work.run(8), begun = performance.now(), twice = await work.run(16);
-    assert.ok(twice <= (performance.now() - begun) / 1000, "no longer than the clock saw");
-    ratios.push(twice / once);
+  // Other work on the machine only ever adds time: the shortest of several is nearest to the device's own.
+  let once = Infinity, twice = Infinity;
+  for (let i = 0; i < 7; i++) {
+    once = Math.min(once, await work.run(8));
+    const begun = performance.now(), seconds = await work.run(16);
+    assert.ok(seconds <= (performance.now() - begun) / 1000, "no longer than the clock saw");
+    twice = Math.min(twice, seconds);
   }
-  const middle = ratios.sort((a, b) => a - b)[2];
-  assert.ok(middle > 1.3 && middle < 3, `ratios ${ratios.join(", ")}`); // other work on the machine blurs it
+  assert.ok(twice > 1.4 * once && twice < 3 * once, `${once} s and ${twice} s`);
   limits.close();
 });

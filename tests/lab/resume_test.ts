@@ -37,22 +37,52 @@ async function sums(folder: string): Promise<Record<string, string>> {
   return found;
 }
 
+/** How many blocks lie finished in a run's folder. */
+function finishedBlocks(out: string): number {
+  try {
+    return [...Deno.readDirSync(join(out, "blocks"))].filter((e) => e.name.endsWith(".safetensors")).length;
+  } catch (e) {
+    if (e instanceof Deno.errors.NotFound) return 0;
+    throw e;
+  }
+}
+
+/** Kills a run a random moment after it has `blocks` finished blocks. @returns whether it was killed before it ended. */
+async function killAfter(out: string, blocks: number, longest: number, random: () => number): Promise<boolean> {
+  const child = start(out, "--resume");
+  let ended = false;
+  const output = child.output().finally(() => ended = true);
+  while (!ended && finishedBlocks(out) < blocks) await delay(5);
+  await delay(longest * random());
+  if (!ended) child.kill("SIGKILL");
+  return (await output).signal === "SIGKILL";
+}
+
+const delay = (milliseconds: number) => new Promise((done) => setTimeout(done, milliseconds));
+
 Deno.test("owq quantize, killed five times at random moments, resumes and ends bit-identical", async () => {
   const folder = await Deno.makeTempDir(), whole = join(folder, "whole"), broken = join(folder, "broken");
   try {
     const begun = performance.now(), first = await start(whole).output();
     const text = (b: Uint8Array) => new TextDecoder().decode(b);
     assert.equal(first.code, 0, text(first.stderr));
-    const seconds = (performance.now() - begun) / 1000, moments = rng(Date.now(), "moments");
-    let killed = 0;
-    for (let i = 0; i < 5; i++) {
-      const child = start(broken, "--resume"), at = seconds * (0.2 + 0.7 * moments.float());
-      const timer = setTimeout(() => child.kill("SIGKILL"), at * 1000);
-      const { signal } = await child.output();
-      clearTimeout(timer);
-      if (signal === "SIGKILL") killed++;
+    const blocks = finishedBlocks(whole), moments = rng(Date.now(), "moments");
+    assert.ok(blocks >= 4, `${blocks} blocks`);
+    // A kill in the first block, and one after each further; the moment is drawn from about a block's time. A run that was too
+    // fast for it is begun anew with a shorter wait, so that five are always killed, on any machine.
+    let longest = (performance.now() - begun) / (2 * blocks), killed = 0, resumed = 0;
+    for (let attempt = 0; killed < 5; attempt++) {
+      assert.ok(attempt < 20, `only ${killed} of 20 runs could be killed before they ended`);
+      const before = finishedBlocks(broken);
+      if (await killAfter(broken, Math.min(killed, blocks - 1), longest, () => moments.float())) {
+        killed++;
+        if (before > 0) resumed++;
+      } else {
+        await Deno.remove(broken, { recursive: true });
+        longest /= 2;
+      }
     }
-    assert(killed >= 3, `only ${killed} of 5 runs were killed before they ended`);
+    assert.ok(resumed > 0, "no killed run had blocks of another to go on from");
     const last = await start(broken, "--resume").output();
     assert.equal(last.code, 0, text(last.stderr));
     assert.deepEqual(await sums(broken), await sums(whole));

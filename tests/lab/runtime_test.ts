@@ -70,12 +70,14 @@ Deno.test("runtimeDevice() takes jax where it is told to, or where the weights a
 
 gpuTest("timedText() counts from the prompt to the last token", async (gpu) => {
   const { runtime, close } = await openRuntime(gpu, TINY_MODEL, { capacity: 32 }), times: number[] = [];
+  const begun = performance.now();
   const r = await timedText(runtime, [1, 2, 3], { tokens: 12, onToken: () => times.push(performance.now()) });
   assert.equal(r.ids.length, 12);
-  const span = (times[11] - times[0]) / 1000;
-  assert.ok(
-    Math.abs(11 / r.tokensPerSecond - span) < 0.005 && Math.abs(r.seconds - r.firstTokenSeconds - span) < 0.005,
-  );
+  // Each time below is taken a moment after the one inside, so these hold however busy the machine is.
+  const decode = r.seconds - r.firstTokenSeconds;
+  assert.ok(r.firstTokenSeconds > 0 && r.firstTokenSeconds <= (times[0] - begun) / 1000);
+  assert.ok(decode >= (times[10] - times[0]) / 1000 && r.seconds <= (times[11] - begun) / 1000);
+  assert.ok(Math.abs(11 / r.tokensPerSecond - decode) < 1e-6);
   runtime.restart();
   assert.ok(Number.isNaN((await timedText(runtime, [1], { tokens: 1 })).tokensPerSecond));
   close();
