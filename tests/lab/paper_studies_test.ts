@@ -82,21 +82,21 @@ Deno.test("spectrumOf() sees the rank of a sum of outer products and the few dir
 });
 
 Deno.test("The sweeps of SmolLM2 are the very experiments of their notebooks", async () => {
-  const text = { text: "moby-dick", samples: 32, seqLen: 512 }, evaluation = { text: "sotu", samples: 32, seqLen: 512 };
+  const text = { text: "moby-dick", samples: 16, seqLen: 512 }, evaluation = { text: "sotu", samples: 16, seqLen: 512 };
   const studies: Record<string, RecipeInput[]> = {
     "05-columns": [
-      ...[0, 1].flatMap((seed) => ruleCases(SENSITIVITY_RULES, 3.01).map((c) => ({ ...c, seed }))),
+      ...ruleCases(SENSITIVITY_RULES, 3.01),
       ...ruleCases(SENSITIVITY_RULES, 3.01, 16),
     ],
     "06-how-many": [
-      ...rankCases(numberList("0 1 2 4 8 16 32 64"), 3),
-      ...rankCases(numberList("0 1 4 16"), 3, 16),
-      ...targetCases(numberList("3.005 3.01 3.05 3.1 3.2")),
+      ...rankCases(numberList("0 1 4 16 64"), 3),
+      ...rankCases(numberList("0 4 16"), 3, 16),
+      ...targetCases(numberList("3.01 3.1 3.2")),
     ],
-    "07-grid-search": [0, 1].flatMap((seed) => truncationCases(3, 3.01).map((c) => ({ ...c, seed }))),
+    "07-grid-search": truncationCases(3, 3.01),
     "08-calibration": [
-      ...sampleCases("optq", 3, [1, 4, 16, 64], text),
-      ...sampleCases("owq", 3.01, [1, 4, 16, 64], text),
+      ...sampleCases("optq", 3, [1, 4, 16], text),
+      ...sampleCases("owq", 3.01, [1, 4, 16], text),
       ...lengthCases(3.01, [64, 512], text),
       ...textCases(3.01, ["moby-dick", "sotu"], text),
       ...dampCases(3.01, [0.001, 0.01, 0.1], text),
