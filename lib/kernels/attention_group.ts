@@ -1,9 +1,8 @@
 // Attention in one dispatch for GPUs: wgsl/attention_group.wgsl. Its specification is scoresTwin, then mixTwin.
 import type { Gpu } from "../gpu/device.ts";
 import { LabError } from "../io/errors.ts";
-import type { AttentionSpec } from "./attention_scores.ts";
+import { attentionConstants, type AttentionSpec } from "./attention_scores.ts";
 import { bindKernel, type BoundKernel } from "./bound_kernel.ts";
-import { quadsOf } from "./rotary.ts";
 
 /** The widest head it takes: a lane a vec4. */
 const WIDEST = 512;
@@ -22,15 +21,7 @@ export async function bindGroupAttention(
   if (spec.dim > WIDEST) {
     throw new LabError("device", "attention", `heads of ${spec.dim} numbers, a workgroup takes ${WIDEST}`);
   }
-  const constants = {
-    HEADS: spec.heads,
-    KEY_HEADS: spec.keyHeads,
-    DIM: spec.dim,
-    QUADS: quadsOf(spec.dim),
-    CAPACITY: spec.capacity,
-    WINDOW: spec.window ?? 0,
-    BIASED: spec.bias ? 1 : 0,
-  };
+  const constants = { ...attentionConstants(spec), DIM: spec.dim, BIASED: spec.bias ? 1 : 0 };
   const buffers = { 0: b.step, 1: b.queries, 2: b.keys, 3: b.bias, 4: b.values, 5: b.mixed };
   return await bindKernel(gpu, { file: "attention_group.wgsl", constants }, buffers, (_, vectors) => {
     return [spec.heads, vectors];

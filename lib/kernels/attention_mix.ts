@@ -1,6 +1,6 @@
 // Attention for software drivers, second half: wgsl/attention_mix.wgsl and its specification.
 import type { Gpu } from "../gpu/device.ts";
-import { type AttentionSpec, firstKey } from "./attention_scores.ts";
+import { attentionConstants, type AttentionSpec, firstKey } from "./attention_scores.ts";
 import { bindKernel, type BoundKernel } from "./bound_kernel.ts";
 import { quadsOf } from "./rotary.ts";
 
@@ -57,14 +57,7 @@ export function bindMix(
   b: { readonly step: GPUBuffer; readonly scores: GPUTexture; readonly values: GPUTexture; readonly mixed: GPUBuffer },
 ): Promise<BoundKernel> {
   const quads = quadsOf(spec.dim);
-  const constants = {
-    HEADS: spec.heads,
-    KEY_HEADS: spec.keyHeads,
-    DIM: spec.dim,
-    QUADS: quads,
-    CAPACITY: spec.capacity,
-    WINDOW: spec.window ?? 0,
-  };
+  const constants = { ...attentionConstants(spec), DIM: spec.dim };
   const buffers = { 0: b.step, 1: b.scores, 2: b.values, 3: b.mixed };
   return bindKernel(gpu, { file: "attention_mix.wgsl", constants }, buffers, (_, vectors) => {
     return [Math.ceil(spec.keyHeads * quads / 8), vectors];

@@ -56,6 +56,17 @@ export function scoresTwin(
   return out;
 }
 
+/** What all attention shaders are compiled for; 0 for a window without end. */
+export function attentionConstants(spec: AttentionSpec): Record<string, number> {
+  return {
+    HEADS: spec.heads,
+    KEY_HEADS: spec.keyHeads,
+    QUADS: quadsOf(spec.dim),
+    CAPACITY: spec.capacity,
+    WINDOW: spec.window ?? 0,
+  };
+}
+
 /**
  * Binds the kernel: as `scoresTwin`, in float32, four keys a texel; keys out of sight beside others in sight get −1e30.
  *
@@ -77,14 +88,7 @@ export function bindScores(
     readonly scores: GPUTexture;
   },
 ): Promise<BoundKernel> {
-  const constants = {
-    HEADS: spec.heads,
-    KEY_HEADS: spec.keyHeads,
-    QUADS: quadsOf(spec.dim),
-    CAPACITY: spec.capacity,
-    WINDOW: spec.window ?? 0,
-    BIASED: spec.bias ? 1 : 0,
-  };
+  const constants = { ...attentionConstants(spec), BIASED: spec.bias ? 1 : 0 };
   const buffers = { 0: b.step, 1: b.queries, 2: b.keys, 3: b.bias, 4: b.scores };
   return bindKernel(gpu, { file: "attention_scores.wgsl", constants }, buffers, (start, vectors) => {
     const quads = Math.ceil((start + vectors) / 4) - Math.floor(firstKey(spec.window, start) / 4);

@@ -5,23 +5,20 @@
 // Source: Lin et al., MLSys 2024, arXiv 2306.00978; rules as in mit-han-lab/llm-awq d6e797a.
 // Ours: s is searched for each linear by itself on its own output and stored with it, where the paper folds one s for all
 // linears of a norm into that norm; scales in 16 bits; all linears are clipped, q and k too.
-import { plannedBits } from "../quant/budget.ts";
 import { clipGroups, roundScaled, searchAwqScale, searchClip } from "../quant/awq.ts";
 import { layerObjective } from "../quant/context.ts";
 import { f16round } from "../quant/f16.ts";
-import { groupGrid, type GroupGridOptions, groupGridPlan } from "../quant/group_grid.ts";
+import { groupGrid, groupGridPlan } from "../quant/group_grid.ts";
 import { scaledHessian } from "../quant/hessian.ts";
 import { channelSize, scaleColumns } from "../quant/smooth.ts";
-import { columnScaleStore, planColumnScale } from "../quant/stores/columns.ts";
-import { gridStore, planGrid } from "../quant/stores/grid.ts";
+import { columnScaleStore } from "../quant/stores/columns.ts";
+import { gridStore } from "../quant/stores/grid.ts";
 import { gridCandidates } from "./fit.ts";
+import { groupOptions, scaledGridBits } from "./group_options.ts";
 import type { Method, Options } from "./method.ts";
 import { required, storedLayer } from "./stored_layer.ts";
 
-function gridOptions(o: Options, bits: number): GroupGridOptions {
-  const rule = o.symmetric === true ? "absmax" : "range", scaleBits = o.scaleBits === 32 ? 32 : 16;
-  return { bits, groupSize: Number(o.groupSize), axis: "in", rule, scaleBits };
-}
+const gridOptions = (o: Options, bits: number) => groupOptions(o, bits, o.symmetric === true ? "absmax" : "range");
 
 /** Activation-aware weight quantization. */
 export const AWQ: Method = {
@@ -33,11 +30,7 @@ export const AWQ: Method = {
   weakColumns: false,
   defaults: { codeBits: 0, groupSize: 0, scaleBits: 16, symmetric: false, steps: 20, clip: true, shrink: 0.5 },
   choices: { scaleBits: [16, 32] },
-  stored: (shape, o, bits) =>
-    plannedBits(
-      [planGrid(groupGridPlan(shape, gridOptions(o, bits))), planColumnScale(shape.cols)],
-      shape.rows * shape.cols,
-    ),
+  stored: (shape, o, bits) => scaledGridBits(shape, gridOptions(o, bits)),
   candidates: (shape, o, target) => gridCandidates(shape.cols, o, target),
   async quantizeLayer(problem, o, bits, _weak, context) {
     const { weight } = problem, h = required(problem, "hessian"), x = required(problem, "inputs");

@@ -7,15 +7,14 @@
 // matrix that needs no fine groups stores less than the target.
 import { plannedBits } from "../quant/budget.ts";
 import { adaptiveGroup } from "../quant/finequant.ts";
-import { groupGrid, type GroupGridOptions, groupGridPlan } from "../quant/group_grid.ts";
+import { groupGrid, groupGridPlan } from "../quant/group_grid.ts";
 import { gridStore, planGrid } from "../quant/stores/grid.ts";
 import { gridCandidates } from "./fit.ts";
+import { groupOptions } from "./group_options.ts";
 import type { Method, Options } from "./method.ts";
 import { storedLayer } from "./stored_layer.ts";
 
-function grid(o: Options, bits: number, groupSize: number): GroupGridOptions {
-  return { bits, groupSize, axis: "in", rule: "absmax", scaleBits: o.scaleBits === 32 ? 32 : 16 };
-}
+const grid = (o: Options, bits: number, groupSize: number) => groupOptions({ ...o, groupSize }, bits, "absmax");
 
 /** Fine-grained weight-only quantization. */
 export const FINEQUANT: Method = {

@@ -6,19 +6,17 @@
 // Ours: the share is per matrix and what the target leaves, at most 1 %; |gradient| is averaged over the windows (a
 // gradient that changes sign from text to text counts); rounding to nearest on the range of the group.
 import { plannedBits } from "../quant/budget.ts";
-import { groupGrid, type GroupGridOptions, groupGridPlan } from "../quant/group_grid.ts";
+import { groupGrid, groupGridPlan } from "../quant/group_grid.ts";
 import { largest, withoutMarked } from "../quant/gwq.ts";
 import type { StorePlan } from "../quant/store.ts";
 import { gridStore, planGrid } from "../quant/stores/grid.ts";
 import { planSparse, sparseStore } from "../quant/stores/sparse.ts";
 import { groupSizes, sparseCandidates } from "./fit.ts";
+import { groupOptions } from "./group_options.ts";
 import type { LinearShape, Method, Options } from "./method.ts";
 import { required, storedLayer } from "./stored_layer.ts";
 
-function grid(o: Options, bits: number): GroupGridOptions {
-  const scaleBits = o.scaleBits === 32 ? 32 : 16;
-  return { bits, groupSize: Number(o.groupSize), axis: "in", rule: "range", scaleBits };
-}
+const grid = (o: Options, bits: number) => groupOptions(o, bits, "range");
 
 const count = ({ rows, cols }: LinearShape, o: Options) => Math.floor(Math.max(0, Number(o.share)) * rows * cols);
 

@@ -7,18 +7,17 @@
 // layers a rank costs as much as halving the groups; d from the second moment, where LQER has the mean magnitude.
 import { type Matrix, matrix } from "../io/tensor.ts";
 import { plannedBits } from "../quant/budget.ts";
-import { groupGrid, type GroupGridOptions, groupGridPlan, onGroupGrid } from "../quant/group_grid.ts";
+import { groupGrid, groupGridPlan, onGroupGrid } from "../quant/group_grid.ts";
 import { diagonal } from "../quant/hessian.ts";
 import { lowRankStore, planLowRank } from "../quant/stores/low_rank.ts";
 import { gridStore, planGrid } from "../quant/stores/grid.ts";
 import { topSvd } from "../quant/svd.ts";
 import { gridCandidates } from "./fit.ts";
+import { groupOptions } from "./group_options.ts";
 import type { LinearShape, Method, Options } from "./method.ts";
 import { required, storedLayer } from "./stored_layer.ts";
 
-function gridOptions(o: Options, bits: number): GroupGridOptions {
-  return { bits, groupSize: Number(o.groupSize), axis: "in", rule: "range", scaleBits: o.scaleBits === 32 ? 32 : 16 };
-}
+const gridOptions = (o: Options, bits: number) => groupOptions(o, bits, "range");
 
 const factorBits = (o: Options) => o.factorBits === 16 ? 16 : 8;
 

@@ -10,14 +10,14 @@
 // Ours: s is stored with each linear where the papers fold it into the norm before; the α of SmoothQuant+ is searched for
 // each linear on its own output, where the paper has one for the model; α = none is among its candidates.
 import type { Matrix } from "../io/tensor.ts";
-import { plannedBits } from "../quant/budget.ts";
 import { layerObjective } from "../quant/context.ts";
 import { f16round } from "../quant/f16.ts";
 import { groupGrid, type GroupGridOptions, groupGridPlan, onGroupGrid } from "../quant/group_grid.ts";
 import { channelSize, columnMax, scaleColumns, smoothScale } from "../quant/smooth.ts";
-import { columnScaleStore, planColumnScale } from "../quant/stores/columns.ts";
-import { gridStore, planGrid } from "../quant/stores/grid.ts";
+import { columnScaleStore } from "../quant/stores/columns.ts";
+import { gridStore } from "../quant/stores/grid.ts";
 import { gridCandidates } from "./fit.ts";
+import { groupOptions, scaledGridBits } from "./group_options.ts";
 import type { Method, Options } from "./method.ts";
 import { required, storedLayer } from "./stored_layer.ts";
 
@@ -34,9 +34,7 @@ function smoothing(
   rule: GroupGridOptions["rule"],
   strength: Options,
 ): Method {
-  const grid = (o: Options, bits: number): GroupGridOptions => {
-    return { bits, groupSize: Number(o.groupSize), axis: "in", rule, scaleBits: o.scaleBits === 32 ? 32 : 16 };
-  };
+  const grid = (o: Options, bits: number) => groupOptions(o, bits, rule);
   return {
     name,
     title,
@@ -46,11 +44,7 @@ function smoothing(
     weakColumns: false,
     defaults: { codeBits: 0, groupSize: 0, scaleBits: 16, ...strength },
     choices: { scaleBits: [16, 32] },
-    stored: (shape, o, bits) =>
-      plannedBits(
-        [planGrid(groupGridPlan(shape, grid(o, bits))), planColumnScale(shape.cols)],
-        shape.rows * shape.cols,
-      ),
+    stored: (shape, o, bits) => scaledGridBits(shape, grid(o, bits)),
     candidates: (shape, o, target) => gridCandidates(shape.cols, o, target),
     async quantizeLayer(problem, o, bits, _weak, context) {
       const { weight } = problem, h = required(problem, "hessian"), x = required(problem, "inputs"), g = grid(o, bits);

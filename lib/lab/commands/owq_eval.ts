@@ -8,16 +8,13 @@ import { runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
 import { progress } from "../progress.ts";
 import { describeRuntime, openRuntime, runtimeDevice } from "../runtime.ts";
-import { number, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
+import { MODEL_OPTION, number, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
 
 const INFO = {
   name: "deno task owq eval",
   summary: "Perplexity of a model, plain or packed, on a text.",
   options: {
-    model: {
-      value: "SPEC",
-      help: "fixture (default), a folder (packed ones too), a .gguf file, hf:owner/name[@revision], smollm2",
-    },
+    model: MODEL_OPTION,
     eval: TEXT_OPTIONS.eval,
     "eval-samples": TEXT_OPTIONS["eval-samples"],
     "seq-len": TEXT_OPTIONS["seq-len"],

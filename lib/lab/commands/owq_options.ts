@@ -22,9 +22,14 @@ export const TEXT_OPTIONS = {
   seed: { value: "S", help: "seed of every random choice; 0 by default" },
 };
 
+const MODELS = "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2";
+
+/** The option that names a model to be read, plain or packed. */
+export const MODEL_OPTION = { value: "SPEC", help: `${MODELS}; packed folders too` };
+
 /** Options that make a recipe. */
 export const RECIPE_OPTIONS = {
-  model: { value: "SPEC", help: "fixture (default), a folder, a .gguf file, hf:owner/name[@revision], smollm2" },
+  model: { value: "SPEC", help: MODELS },
   injected: {
     value: "FACTOR",
     help: "first inject outlier channels of that factor (function unchanged, always labelled); 1: none",

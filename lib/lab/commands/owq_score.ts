@@ -9,16 +9,13 @@ import { resolveModel } from "../open.ts";
 import { progress } from "../progress.ts";
 import { OWN_TASKS } from "../tasks/own_tasks.ts";
 import { openTask, sampleRow, scoreTask, taskLines } from "../tasks/score.ts";
-import { number } from "./owq_options.ts";
+import { MODEL_OPTION, number } from "./owq_options.ts";
 
 const INFO = {
   name: "deno task owq score",
   summary: "Multiple-choice and cloze accuracy of a model, plain or packed, with lm-evaluation-harness's arithmetic.",
   options: {
-    model: {
-      value: "SPEC",
-      help: "fixture (default), a folder (packed ones too), a .gguf file, hf:owner/name[@revision], smollm2",
-    },
+    model: MODEL_OPTION,
     task: { value: "TASK", help: "one of the kit's own (below; swapped-words by default) or a .jsonl file" },
     items: { value: "N", help: "questions: the first N of a file, all by default; 300 of the kit's own" },
     seed: { value: "S", help: "seed of the kit's own tasks; 0 by default" },
