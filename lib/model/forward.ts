@@ -60,12 +60,22 @@ export function norm(c: ModelConfig, p: Params, name: string, x: np.Array): np.A
   return bias ? y.add(bias.ref) : y;
 }
 
-/** x (…, in) · Wᵀ + b with W (out, in) as files store it: the layout jax-js multiplies fastest. */
+/**
+ * x (…, in) · Wᵀ + b with W (out, in) as files store it: the layout jax-js multiplies fastest.
+ *
+ * Where the parameters hold NAME.side_in S (k, in) and NAME.side_out U (out, k), (x · Sᵀ) · Uᵀ is added: what tuning trains
+ * beside a frozen W (tune_leaves.ts). A derivative by U keeps only x · Sᵀ (…, k), never x.
+ */
 export function linear(p: Params, name: string, x: np.Array): np.Array {
   const weight = p[`${name}.weight`].ref, bias = p[`${name}.bias`];
+  const sideIn = p[`${name}.side_in`], sideOut = p[`${name}.side_out`];
   const shape = x.shape, rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
-  const y = np.matmul(x.reshape([rows, shape[shape.length - 1]]), np.transpose(weight));
-  const out = bias ? y.add(bias.ref) : y;
+  const flat = x.reshape([rows, shape[shape.length - 1]]);
+  const side = sideIn && sideOut
+    ? np.matmul(np.matmul(flat.ref, np.transpose(sideIn.ref)), np.transpose(sideOut.ref))
+    : null;
+  const y = np.matmul(flat, np.transpose(weight)), whole = side ? y.add(side) : y;
+  const out = bias ? whole.add(bias.ref) : whole;
   return out.reshape([...shape.slice(0, -1), out.shape[1]]);
 }
 
