@@ -36,34 +36,47 @@ async function slope(m: TuneModel, values: readonly Floats[], text: TuneText, le
   return (8 * (await at(t) - await at(-t)) - (await at(2 * t) - await at(-2 * t))) / (12 * t);
 }
 
-for (const t of ["wct", "lora", "full"] as const) {
-  Deno.test(`gradient() of ${t} equals differences of the loss in every kind of trained tensor`, options, async () => {
-    const { files, ids } = await llama, text = maskedText();
-    const trainable: Trainable = t === "wct"
-      ? { method: t, ids }
-      : t === "lora"
-      ? { method: t, rank: 4, alpha: 16 }
-      : { method: t };
-    const m = await openTuneModel(files, trainable), values = await m.start(1);
-    // B of a LoRA is zero at the start, and A's gradient with it
-    if (t === "lora") {
-      values.forEach((v, i) =>
-        m.leaves[i].name.endsWith("side_out") && v.forEach((_, j) => v[j] = 0.05 * ((7 * j) % 5 - 2))
-      );
-    }
-    const g = await gradientOf(m, values, text), seen = new Set<string>();
-    for (const [i, leaf] of m.leaves.entries()) {
-      const kind = leaf.inner;
-      if (seen.has(kind)) continue;
-      seen.add(kind);
-      assertFinite(g[i], leaf.name);
-      const size = Math.hypot(...g[i]), by = g[i].map((x) => x / size);
-      assert.ok(size > 1e-4, `${leaf.name} has the gradient ${size}`);
-      assertRelative(await slope(m, values, text, i, by, 0.02 / size), size, 1e-3, leaf.name); // about 0.02 nats a step
-    }
-    assert.ok(seen.size >= 7);
-    m.close();
-  });
+// Not OPT: where a relu bends, differences are good to a percent only; it is compared below.
+for (
+  const [t, family] of [
+    ["wct", "llama"],
+    ["wct", "bloom"],
+    ["wct", "falcon"],
+    ["lora", "llama"],
+    ["full", "llama"],
+  ] as const
+) {
+  Deno.test(
+    `gradient() of ${t} in ${family} equals differences of the loss in every kind of trained tensor`,
+    options,
+    async () => {
+      const { files, ids } = await tinyBase(family, 3), text = maskedText();
+      const trainable: Trainable = t === "wct"
+        ? { method: t, ids }
+        : t === "lora"
+        ? { method: t, rank: 4, alpha: 16 }
+        : { method: t };
+      const m = await openTuneModel(files, trainable), values = await m.start(1);
+      // B of a LoRA is zero at the start, and A's gradient with it
+      if (t === "lora") {
+        values.forEach((v, i) =>
+          m.leaves[i].name.endsWith("side_out") && v.forEach((_, j) => v[j] = 0.05 * ((7 * j) % 5 - 2))
+        );
+      }
+      const g = await gradientOf(m, values, text), seen = new Set<string>();
+      for (const [i, leaf] of m.leaves.entries()) {
+        const kind = leaf.inner;
+        if (seen.has(kind)) continue;
+        seen.add(kind);
+        assertFinite(g[i], leaf.name);
+        const size = Math.hypot(...g[i]), by = g[i].map((x) => x / size);
+        assert.ok(size > 1e-4, `${leaf.name} has the gradient ${size}`);
+        assertRelative(await slope(m, values, text, i, by, 0.01 / size), size, 1e-3, leaf.name); // about 0.01 nats a step
+      }
+      assert.ok(seen.size >= 4);
+      m.close();
+    },
+  );
 }
 
 for (const family of ["llama", "opt", "bloom", "falcon"]) {
@@ -74,6 +87,7 @@ for (const family of ["llama", "opt", "bloom", "falcon"]) {
       const { files, ids } = await tinyBase(family, 3), text = maskedText(), { source } = files;
       const m = await openTuneModel(files, { method: "wct", ids }), values = await m.start(0);
       const g = await gradientOf(m, values, text), { sum, count } = await m.loss(values, text);
+      // Inference has an exponential of its own (fast_math.ts), so its loss is steady to 1e-6 only: 3e-3 of these differences.
       // The dense gradient of one weight, by the loss of a model of which that weight is changed.
       const dense = async (name: string, at: number, by: number) => {
         const tensor = files.tensors.get(name)!, data = tensor.data.slice();
@@ -94,7 +108,7 @@ for (const family of ["llama", "opt", "bloom", "falcon"]) {
           t = 0.01 / Math.abs(g[i][best]);
         const d = async (s: number) =>
           (await dense(`${linear}.weight`, at, s) - await dense(`${linear}.weight`, at, -s)) / (2 * s);
-        assertRelative((4 * await d(t / 2) - await d(t)) / 3, g[i][best], 1e-3, `${linear}, entry ${at}`);
+        assertRelative((4 * await d(t / 2) - await d(t)) / 3, g[i][best], 3e-3, `${linear}, entry ${at}`);
       }
       m.close();
     },
