@@ -4,6 +4,7 @@ import { atomicWriteText } from "../io/atomic.ts";
 import { LabError } from "../io/errors.ts";
 import { formatSeconds } from "./format.ts";
 import { type NotebookRun, type NotebookRunOptions, runNotebook } from "./notebook_run.ts";
+import { storeExecuted } from "./notebook_store.ts";
 import { labPaths, shortPath } from "./paths.ts";
 import { progress } from "./progress.ts";
 import { compareRecord, readRecord, recordFile, recordText, type RecordValue } from "./record.ts";
@@ -59,9 +60,22 @@ export async function runAndCompare(path: string, o: CompareOptions): Promise<No
     await display.finish();
   }
   const { problems, verdict } = await judge(run, o, say);
+  if (o.write && run.record && problems.length === 0 && Object.keys(o.parameters ?? {}).length === 0) {
+    await keep(path, run, run.record.model, say);
+  }
   say(`${name}: ${verdict}, ${formatSeconds(run.seconds)}, page ${shortPath(run.page)}`);
   for (const p of problems) say(`  ${p.replaceAll("\n", "\n  ")}`);
   return { run, problems, verdict };
+}
+
+/** Commits what the run showed. Without a browser the numbers are stored all the same, and the old pictures stay. */
+async function keep(path: string, run: NotebookRun, model: string, say: (line: string) => void): Promise<void> {
+  try {
+    say(`  outputs kept in ${shortPath(await storeExecuted(path, run, model))}`);
+  } catch (e) {
+    if (!(e instanceof LabError) || e.kind !== "input") throw e;
+    say(`  outputs not kept: ${e.message}`);
+  }
 }
 
 async function judge(run: NotebookRun, o: CompareOptions, say: (line: string) => void) {

@@ -3,6 +3,7 @@
 import type { OnProgress, Progress } from "../io/progress.ts";
 import { openScreen, type Screen } from "./display.ts";
 import { escapeHtml, formatSeconds } from "./format.ts";
+import { PROGRESS_HTML } from "./notebook_format.ts";
 
 /** A running display. */
 export interface ProgressDisplay {
@@ -112,5 +113,5 @@ function count(p: Progress): string {
 
 function progressHtml(text: string, p: Progress | null): string {
   const bar = p === null ? "" : `<progress max="${p.total || 1}" value="${p.total ? p.done : 0}"></progress> `;
-  return `<div>${bar}<small>${escapeHtml(text)}</small></div>`;
+  return `${PROGRESS_HTML}${bar}<small>${escapeHtml(text)}</small></div>`;
 }

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { PLOTLY_MIME } from "../../lib/lab/display.ts";
 import { normalizeNotebook, notebookProblems, parseNotebook } from "../../lib/lab/notebook_format.ts";
+import { progress } from "../../lib/lab/progress.ts";
 
 const file = (cells: unknown[], more = {}) => JSON.stringify({ nbformat: 4, nbformat_minor: 5, cells, ...more });
 const ran = file([
@@ -44,8 +46,52 @@ Deno.test("normalizeNotebook() drops outputs, counters, empty cells and spaces a
   assert.deepEqual(notebookProblems(text, "x.ipynb"), []);
 });
 
-Deno.test("notebookProblems() names outputs and a foreign kernel", () => {
-  const problems = notebookProblems(ran, "x.ipynb").join("; ");
-  assert.match(problems, /its kernel is "", not "owq-lab"/);
-  assert.match(problems, /holds outputs/);
+const display = (data: unknown) => ({ output_type: "display_data", data, metadata: { a: 1 } });
+const figure = {
+  [PLOTLY_MIME]: { data: [{ x: [1, 2] }], layout: {} },
+  "text/html": "<p>words</p>",
+  "text/plain": "words",
+};
+
+Deno.test("normalizeNotebook() keeps tables, prose and figures with a picture; no logs, no progress, no figure without one", async () => {
+  const bars: unknown[] = [];
+  const bar = progress("counting", {
+    total: 2,
+    unit: "x",
+    screen: {
+      kind: "notebook",
+      put: (d) => Promise.resolve(void bars.push(d)),
+      replace: () => Promise.resolve(),
+      drain: () => Promise.resolve(),
+    },
+  });
+  bar.update(1);
+  await bar.finish();
+  assert.equal(bars.length, 1);
+  const outputs = [
+    { output_type: "stream", name: "stdout", text: "log" },
+    ...bars.map(display),
+    display({ "text/html": "<table></table>", "text/plain": "t" }),
+    display({ "text/markdown": ["a\n", "b"], "text/plain": "ab" }),
+    display(figure),
+    display({ ...figure, "image/png": "iVBORw0KGgo=" }),
+    display({ "text/plain": "12 numbers recorded" }),
+    { output_type: "error", ename: "E", evalue: "", traceback: [] },
+  ];
+  const text = normalizeNotebook(file([{ cell_type: "code", source: '"\\u0000output 0"', outputs }]), "x.ipynb");
+  const kept = parseNotebook(text, "x.ipynb").cells[0].outputs.map((o) =>
+    o.kind === "data" ? Object.keys(o.data) : o.kind
+  );
+  const words = "text/plain";
+  assert.deepEqual(kept, [["text/html", words], ["text/markdown", words], [PLOTLY_MIME, words, "image/png"]]);
+  assert.equal(parseNotebook(text, "x.ipynb").cells[0].source, '"\\u0000output 0"');
+  assert.equal(normalizeNotebook(text, "x.ipynb"), text);
+  assert.equal(text.split("\n").filter((l) => l.includes("display_data")).length, 3, "a line an output");
+});
+
+Deno.test("notebookProblems() names a foreign kernel, and outputs that are not kept", () => {
+  assert.match(notebookProblems(ran, "x.ipynb").join("; "), /its kernel is "", not "owq-lab"/);
+  const clean = JSON.parse(normalizeNotebook(ran, "x.ipynb"));
+  clean.cells[1].outputs = [display(figure)];
+  assert.match(notebookProblems(JSON.stringify(clean), "x.ipynb").join("; "), /not in the committed form.*--write/);
 });

@@ -1,6 +1,7 @@
 // Looks at a page as a reader does: in a real browser, on a desk and on a telephone.
 import assert from "node:assert/strict";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
+import { findBrowser, openBrowser } from "../../lib/lab/browser.ts";
 import {
   barFigure,
   type Figure,
@@ -10,21 +11,13 @@ import {
   scatterFigure,
 } from "../../lib/lab/figure.ts";
 import { bundleOf, PLOTLY_MIME } from "../../lib/lab/display.ts";
-import { parseNotebook } from "../../lib/lab/notebook_format.ts";
+import { normalizeNotebook, notebookProblems, parseNotebook } from "../../lib/lab/notebook_format.ts";
+import { storedPage, storeExecuted } from "../../lib/lab/notebook_store.ts";
 import { renderPage } from "../../lib/lab/page.ts";
-import { findProgram } from "../../lib/lab/process.ts";
 import { table } from "../../lib/lab/table.ts";
 
-const browserPath = await findProgram(["chromium", "chromium-browser", "google-chrome"]);
+const browserPath = await findBrowser();
 const required = Deno.env.get("OWQ_REQUIRE_BROWSER") === "1";
-const ARGUMENTS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 const axes = { x: { name: "stored bits", unit: "bit" }, y: { name: "perplexity", log: true } };
 const figures: Figure[] = [
@@ -67,7 +60,7 @@ async function withPage(html: string, width: number, look: (page: Page, errors: 
   let browser: Browser | undefined;
   try {
     await Deno.writeTextFile(`${folder}/page.html`, html);
-    browser = await chromium.launch({ executablePath: browserPath!, args: ARGUMENTS });
+    browser = await openBrowser(browserPath!);
     const page = await browser.newPage({ viewport: { width, height: 900 } }), errors: string[] = [];
     page.on("pageerror", (e) => errors.push(e.message));
     page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
@@ -145,3 +138,46 @@ browserTest("the button opens all code and closes it again", async () => {
     assert.deepEqual(errors, []);
   });
 });
+
+browserTest(
+  "storeExecuted() keeps each figure with a picture of it, and storedPage() makes the page again",
+  async () => {
+    const folder = await Deno.makeTempDir(), path = `${folder}/01-x.ipynb`;
+    try {
+      const cells = (outputs: unknown[]) => [
+        { cell_type: "markdown", source: "# Figures" },
+        { cell_type: "code", source: 'import "../lib/lab/mod.ts";', outputs },
+      ];
+      const notebook = (outputs: unknown[]) => JSON.stringify({ nbformat: 4, cells: cells(outputs) });
+      await Deno.writeTextFile(path, normalizeNotebook(notebook([]), path));
+      const bundles = figures.map((f) => ({ output_type: "display_data", data: bundleOf(f), metadata: {} }));
+      const executed = `${folder}/ran.ipynb`, page = `${folder}/ran.html`;
+      await Deno.writeTextFile(executed, notebook(bundles));
+      await Deno.writeTextFile(page, await renderPage(parseNotebook(notebook(bundles), executed)));
+      const run = { name: "01-x", seconds: 1, failure: null, executed, page, record: null };
+      for (const model of ["fixture", "smollm2"]) {
+        const stored = await storeExecuted(path, run, model), text = await Deno.readTextFile(stored);
+        assert.deepEqual(notebookProblems(text, stored), []);
+        const outputs = parseNotebook(text, stored).cells.flatMap((c) => c.outputs);
+        const pictures = outputs.map((o) =>
+          o.kind === "data" ? Uint8Array.fromBase64(String(o.data["image/png"])) : null
+        );
+        assert.equal(pictures.length, figures.length);
+        for (const [i, png] of pictures.entries()) {
+          const view = new DataView(png!.buffer);
+          assert.equal(view.getUint32(0), 0x89504e47, "a PNG");
+          assert.deepEqual([view.getUint32(16), view.getUint32(20) > 300], [950, true], `size of picture ${i}`);
+          for (const [j, other] of pictures.entries()) if (j < i) assert.notDeepEqual(png, other);
+        }
+        await withPage(await Deno.readTextFile(await storedPage(path, model, folder)), 1280, async (view, errors) => {
+          await assertDrawn(view, errors, figures);
+        });
+      }
+      await assert.rejects(storedPage(path, "hf:a/b", folder), /is not there.*--model hf:a\/b --write/);
+      await Deno.writeTextFile(path, normalizeNotebook(notebook([]).replace("Figures", "Changed"), path));
+      await assert.rejects(storeExecuted(path, run, "fixture"), /was changed while it ran/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);

@@ -6,8 +6,12 @@ import { labPaths, shortPath } from "../paths.ts";
 
 const info = {
   name: "deno task check-cells",
-  summary: "Type-checks and lints the code cells of notebooks, and checks that they are committed without outputs.",
-  options: { write: { help: "first bring the notebooks into the committed form (drops outputs)" } },
+  summary: "Type-checks and lints the code cells of notebooks, and checks their committed form.",
+  options: {
+    write: {
+      help: "first bring the notebooks into the committed form (drops logs, counters and figures without a picture)",
+    },
+  },
   positionals: "[NOTEBOOK…]",
 };
 

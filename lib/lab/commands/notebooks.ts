@@ -1,7 +1,8 @@
 import { LabError } from "../../io/errors.ts";
 import { runCommand } from "../command.ts";
 import { findNotebooks, runAndCompare } from "../notebooks.ts";
-import { labPaths } from "../paths.ts";
+import { storedPage } from "../notebook_store.ts";
+import { labPaths, shortPath } from "../paths.ts";
 import { ensureJupyter } from "../setup.ts";
 
 const info = {
@@ -13,7 +14,10 @@ const info = {
     model: { value: "SPEC", help: "fixture (default), smollm2, a folder, a .gguf file, hf:owner/name" },
     set: { value: "KEY=VALUE", help: "another value for a notebook's parameter; may be repeated", multiple: true },
     budget: { value: "SECONDS", help: "for each notebook; 300 on the embedded model, else 14400" },
-    write: { help: "store the new numbers in notebooks/records instead of comparing" },
+    write: {
+      help: "store the new numbers in notebooks/records, and tables and figures in the notebook, instead of comparing",
+    },
+    pages: { help: "run nothing: make pages in out/ from what is committed for the model" },
   },
 };
 
@@ -29,6 +33,10 @@ await runCommand(info, async (input) => {
     }),
   );
   const paths = await findNotebooks(labPaths().notebooks, input.all("only"));
+  if (input.on("pages")) {
+    for (const path of paths) console.log(shortPath(await storedPage(path, model)));
+    return 0;
+  }
   const jupyter = await ensureJupyter({ onLine: console.log });
   let failed = 0;
   for (const path of paths) {
