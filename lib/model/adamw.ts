@@ -77,3 +77,25 @@ export function clipByNorm(gradients: readonly Floats[], limit: number): number 
 export function warmPlateauDecay(step: number, o: { steps: number; warmup: number; decay: number }): number {
   return Math.min(1, (step + 1) / o.warmup, (o.steps - step) / o.decay);
 }
+
+/**
+ * Warm-up, then constant or half a cosine: min(1, (s+1)/w) · (1 or (1 + cos π(s−w)/(S−w))/2), s the step from 0, w the
+ * steps of warm-up, S all steps.
+ *
+ * @returns the factor on the learning rate, in (0, 1].
+ * @see Loshchilov and Hutter 2017, arXiv 1608.03983, for the cosine.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { warmSchedule } from "./adamw.ts";
+ * const at = (step: number) => warmSchedule(step, { steps: 12, warmup: 2, schedule: "cosine" });
+ * assert.deepEqual([at(0), at(2), at(7)].map((x) => +x.toFixed(12)), [0.5, 1, 0.5]);
+ * ```
+ */
+export function warmSchedule(
+  step: number,
+  o: { readonly steps: number; readonly warmup: number; readonly schedule: "constant" | "cosine" },
+): number {
+  if (step < o.warmup) return (step + 1) / o.warmup;
+  return o.schedule === "constant" ? 1 : (1 + Math.cos(Math.PI * (step - o.warmup) / (o.steps - o.warmup))) / 2;
+}
