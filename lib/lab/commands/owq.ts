@@ -1,7 +1,18 @@
 // deno task owq: one word more says what to do.
 import { helpText } from "../command.ts";
 
-const COMMANDS = ["quantize", "sweep", "eval", "score", "methods", "fetch", "generate", "export", "import"] as const;
+const COMMANDS = [
+  "quantize",
+  "sweep",
+  "eval",
+  "score",
+  "methods",
+  "fetch",
+  "generate",
+  "export",
+  "import",
+  "tune",
+] as const;
 
 const HELP = helpText({
   name: "deno task owq",
@@ -16,6 +27,7 @@ const HELP = helpText({
     "  methods    the table of methods",
     "  fetch      bring a model into the cache",
     "  generate   text from a model",
+    "  tune       fine-tuning of a quantized model: weak columns, LoRA, everything",
     "  export     a packed model → a GPTQ or compressed-tensors checkpoint",
     "  import     such a checkpoint → a packed model",
     "",
