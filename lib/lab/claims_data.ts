@@ -1,6 +1,7 @@
 // The claims of the OWQ paper (arXiv 2306.02272), in its order, each with the rule that judges it. Only the rules know numbers'
 // names; the numbers themselves stand in records.
 import { type Claim, type Finding, inOrder, NOISE, NotMeasured, type Numbers, type Verdict } from "./claims.ts";
+import { pairedGap } from "./main_result.ts";
 import { RULE_NAMES } from "./outlier_figures.ts";
 
 const percent = (v: number) => `${(100 * v).toPrecision(3)} %`;
@@ -39,18 +40,20 @@ function headline(n: Numbers): Finding {
   const mark = ", calibrated on ", all = n.rows("/perplexity").filter((r) => r.includes(mark));
   const texts = [...new Set(all.map((r) => r.split(mark)[1]))];
   if (texts.length === 0) throw new NotMeasured(mark);
-  const half = (values: readonly number[]) => (Math.max(...values) - Math.min(...values)) / 2;
   const found = texts.map((text) => {
     const labels = all.filter((r) => r.endsWith(mark + text)).map((r) => r.split(mark)[0]);
     const best = labels.filter((l) => l.startsWith("OWQ")).sort((a, b) => Number(a.slice(4)) - Number(b.slice(4))).at(
       -1,
     )!;
     const keys = [best, labels.find((l) => l.startsWith("OPTQ"))!].map((l) => `${l}${mark}${text}/perplexity`);
-    const gap = n.get(keys[1]) - n.get(keys[0]), spread = Math.max(...keys.map((k) => half(n.all(k))));
-    return { gap, spread, said: `on ${text} ${best}: ${n.say(keys[0])}, OPTQ: ${n.say(keys[1])}` };
+    const { mean, half, clear } = pairedGap(n.all(keys[0]), n.all(keys[1]));
+    const said = `calibrated on ${text}: ${best} ${n.say(keys[0])}, OPTQ 3 ${n.say(keys[1])}, difference ${
+      mean.toFixed(2)
+    } ± ${half.toFixed(2)}`;
+    return { mean, clear, said };
   });
   return {
-    verdict: verdictOf(found.every((f) => f.gap > 2 * f.spread), found.every((f) => f.gap > 0)),
+    verdict: verdictOf(found.every((f) => f.clear && f.mean > 0), found.every((f) => f.mean > 0)),
     numbers: found.map((f) => f.said).join("; "),
   };
 }

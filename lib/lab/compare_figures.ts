@@ -69,11 +69,11 @@ export function comparisonTable(rows: readonly Row[]): Table {
 }
 
 /** Perplexity against stored bits, one curve a method, the float model as a line. */
-export function perplexityFigure(rows: readonly Row[]): Figure {
+export function perplexityFigure(rows: readonly Row[], title = "What a bit buys"): Figure {
   const methods = [...new Set(rows.map((r) => r.recipe.method))], fp = floatPerplexityOf(rows);
   return lineFigure(
     {
-      title: "What a bit buys",
+      title,
       x: { name: "stored bits", unit: "bit per weight" },
       y: { name: "perplexity", log: true },
       guides: [{ axis: "y", at: fp, label: `float ${fp.toPrecision(4)}` }],

@@ -63,21 +63,19 @@ export function textsTable(groups: readonly TextRows[]): Table {
   );
 }
 
-/** How far each case is above the float model on each text. */
+/** How far each case is above the float model on each text; on a logarithmic axis where the cases differ by decades. */
 export function textsFigure(groups: readonly TextRows[]): Figure {
+  const above = groups.map((g) => g.rows.map((r) => 100 * (perplexity(r) / floatPerplexityOf(g.rows) - 1)));
+  const least = Math.min(...above.flat()), log = least > 0 && Math.max(...above.flat()) > 30 * least;
   return barFigure(
     {
       title: "One model, several texts",
       x: { name: "method and bits" },
-      y: { name: "perplexity above float", unit: "%", log: true },
-      caption: "Lower is better.",
+      y: { name: "perplexity above float", unit: "%", ...(log ? { log } : {}) },
+      caption: "Lower is better; below zero is better than float, on these windows.",
     },
     groups[0].rows.map((r) => r.label),
-    groups.map((g, i) => ({
-      name: g.text,
-      style: i,
-      y: g.rows.map((r) => 100 * (perplexity(r) / floatPerplexityOf(g.rows) - 1)),
-    })),
+    groups.map((g, i) => ({ name: g.text, style: i, y: above[i] })),
   );
 }
 
@@ -119,24 +117,33 @@ export function textsSentence(groups: readonly TextRows[]): string {
 }
 
 /**
- * How far two variants lie apart, beside how far chance moves either.
+ * How far two variants lie apart under the same draws, and how far that difference itself moves from draw to draw.
  *
- * @param a the one that is said to be better. @param b the other; as many seeds each.
+ * @param a the one that is said to be better. @param b the other; the same seeds.
+ * @returns the differences b − a, in perplexity, one a seed, their mean, half their range, and whether they support a difference:
+ * all on one side, the mean more than twice the half range.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { pairedGap } from "./main_result.ts";
+ * assert.deepEqual(pairedGap([40, 44], [41, 45.5]), { each: [1, 1.5], mean: 1.25, half: 0.25, clear: true });
+ * assert.equal(pairedGap([40, 44], [41, 44]).clear, false);
+ * ```
  */
+export function pairedGap(a: readonly number[], b: readonly number[]) {
+  const each = a.map((p, i) => b[i] - p), mean = meanOf(each), half = halfRange(each);
+  return { each, mean, half, clear: each.length > 1 && Math.abs(mean) > 2 * half };
+}
+
+/** `pairedGap` in words. */
 export function gapSentence(a: Variant, b: Variant): string {
-  const gap = meanOf(perplexitiesOf(b)) - meanOf(perplexitiesOf(a));
-  const spread = Math.max(halfRange(perplexitiesOf(a)), halfRange(perplexitiesOf(b)));
-  const seeds = perplexitiesOf(a).length;
-  const wins = perplexitiesOf(a).filter((p, i) => p < perplexitiesOf(b)[i]).length;
-  const verdict = gap > 2 * spread
-    ? "a difference"
-    : gap < -2 * spread
-    ? "a difference the other way"
-    : "no difference that counts";
-  return `${a.label} is ${gap.toPrecision(2)} below ${b.label} in the mean of ${seeds} ${
-    seeds === 1 ? "seed" : "seeds"
-  }, which move ` +
-    `either by ± ${spread.toPrecision(2)} at most; it wins under ${wins} of ${seeds}. That is ${verdict}.`;
+  const { each, mean, half, clear } = pairedGap(perplexitiesOf(a), perplexitiesOf(b));
+  const wins = each.filter((d) => d > 0).length, seeds = each.length;
+  const verdict = !clear ? "no difference that counts" : mean > 0 ? "a difference" : "a difference the other way";
+  return `under the same windows ${a.label} is ${mean.toPrecision(2)} below ${b.label}, ± ${
+    half.toPrecision(2)
+  } from draw to draw; ` +
+    `it wins ${wins} of ${seeds}. That is ${verdict}.`;
 }
 
 /** The numbers of both halves for a record. */

@@ -12,6 +12,7 @@ export * from "./kernel_figures.ts";
 export * from "./kernel_study.ts";
 export * from "./layer_study.ts";
 export * from "./layer_trial.ts";
+export * from "./main_result.ts";
 export * from "./outlier_figures.ts";
 export * from "./outlier_study.ts";
 export * from "./outlier_tables.ts";
