@@ -63,10 +63,17 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   subtract(column, row + 1, s10); subtract(column + 4, row + 1, s11);
 }
 
-// The same with 16 rows of 16 columns, for software drivers: there a load costs as much as seventy products, and sums that
-// find no register lie in the first cache.
+// The same with 16 rows of 16 columns, for software drivers: a texel of a storage texture costs them a fifth of what four
+// floats of a buffer do, so the strip's finished columns lie there too, in rows of 1024 texels; and sums that find no
+// register lie in the first cache.
+@group(0) @binding(1) var texels: texture_storage_2d<rgba32float, read>; // `factor`, as far as it is finished
+
+fn texel(n: u32) -> vec4f {
+  return textureLoad(texels, vec2u(n & 1023, n >> 10));
+}
+
 @compute @workgroup_size(8)
-fn update_wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+fn update_texels(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let lane = (group.x + group.y * groups.x) * 8 + local;
   let tiles = (p.row_quads - p.start / 4) / 4;
   let column = lane / tiles * 16;
@@ -79,11 +86,11 @@ fn update_wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   var at_e = row;
   var at_m = (p.start + column) / 4;
   for (var k = 0u; k < p.count; k += 2) {
-    let e0 = factor[at_e]; let e1 = factor[at_e + 1]; let e2 = factor[at_e + 2]; let e3 = factor[at_e + 3];
-    let m0 = factor[at_m]; let m1 = factor[at_m + 1]; let m2 = factor[at_m + 2]; let m3 = factor[at_m + 3];
+    let e0 = texel(at_e); let e1 = texel(at_e + 1); let e2 = texel(at_e + 2); let e3 = texel(at_e + 3);
+    let m0 = texel(at_m); let m1 = texel(at_m + 1); let m2 = texel(at_m + 2); let m3 = texel(at_m + 3);
     at_e += p.row_quads; at_m += p.row_quads;
-    let f0 = factor[at_e]; let f1 = factor[at_e + 1]; let f2 = factor[at_e + 2]; let f3 = factor[at_e + 3];
-    let n0 = factor[at_m]; let n1 = factor[at_m + 1]; let n2 = factor[at_m + 2]; let n3 = factor[at_m + 3];
+    let f0 = texel(at_e); let f1 = texel(at_e + 1); let f2 = texel(at_e + 2); let f3 = texel(at_e + 3);
+    let n0 = texel(at_m); let n1 = texel(at_m + 1); let n2 = texel(at_m + 2); let n3 = texel(at_m + 3);
     at_e += p.row_quads; at_m += p.row_quads;
     s00 += outer(e0, m0) + outer(f0, n0);
     s01 += outer(e0, m1) + outer(f0, n1);

@@ -7,6 +7,25 @@ export interface KernelSource {
   readonly file: string;
   readonly entry?: string;
   readonly constants?: Readonly<Record<string, number>>;
+  /**
+   * What it binds, where its uniform at binding 0 moves through a buffer from dispatch to dispatch, so that one bind group
+   * serves them all: to make one costs four times what using it does (lib/gpu/replay.ts).
+   */
+  readonly moving?: Readonly<Record<number, Bindable>>;
+}
+
+/** How a kernel uses a binding; "texels" are a storage texture of four floats a texel that is read. */
+export type Bindable = "storage" | "read-only-storage" | "texels";
+
+function movingLayout(device: GPUDevice, moving: Readonly<Record<number, Bindable>>): GPUPipelineLayout {
+  const visibility = GPUShaderStage.COMPUTE;
+  const entries: GPUBindGroupLayoutEntry[] = Object.entries(moving).map(([binding, type]) => ({
+    binding: Number(binding),
+    visibility,
+    ...(type === "texels" ? { storageTexture: { access: "read-only", format: "rgba32float" } } : { buffer: { type } }),
+  }));
+  entries.push({ binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } });
+  return device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
 }
 
 /**
@@ -67,7 +86,7 @@ export async function compileKernel(
   try {
     return await device.createComputePipelineAsync({
       label: `${source.file} ${source.entry ?? ""}`,
-      layout: "auto",
+      layout: source.moving ? movingLayout(device, source.moving) : "auto",
       compute: {
         module,
         ...(source.entry === undefined ? {} : { entryPoint: source.entry }),

@@ -1,5 +1,6 @@
 // A long chain of dispatches, each with its own buffers, cut into submissions of about 100 ms.
 import type { Gpu } from "./device.ts";
+import { TEXELS_A_ROW } from "./shared.ts";
 
 /** A chain of dispatches that is being recorded. */
 export interface Recorder {
@@ -11,6 +12,8 @@ export interface Recorder {
   pass(operations: number): Promise<GPUComputePassEncoder>;
   /** Copies `bytes` of a buffer after all dispatches so far, before those to come. */
   copy(from: GPUBuffer, fromAt: number, to: GPUBuffer, bytes: number): void;
+  /** As `copy`, whole rows of texels (lib/gpu/shared.ts) to the same place in a texture. */
+  copyTexels(from: GPUBuffer, to: GPUTexture, firstRow: number, rows: number): void;
   /** Submits what is left; what reads a result waits for it, and tells `learn` when it has. */
   finish(): void;
   /** Says that everything submitted is done now. */
@@ -86,6 +89,15 @@ export function openRecorder(gpu: Gpu, signal?: AbortSignal): Recorder {
     copy(from, fromAt, to, bytes) {
       endPass();
       begin().copyBufferToBuffer(from, fromAt, to, 0, bytes);
+    },
+    copyTexels(buffer, texture, firstRow, rows) {
+      endPass();
+      const bytesPerRow = TEXELS_A_ROW * 16;
+      begin().copyBufferToTexture(
+        { buffer, offset: firstRow * bytesPerRow, bytesPerRow },
+        { texture, origin: [0, firstRow] },
+        [TEXELS_A_ROW, rows],
+      );
     },
     finish: submit,
     learn,

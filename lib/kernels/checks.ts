@@ -91,9 +91,12 @@ function checkMatrix(w: Matrix): void {
 }
 
 function checkFinite(values: Floats, cols: number, what: string): void {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * 0; // NaN and infinity both make it NaN
+  if (sum === 0) return;
   for (let i = 0; i < values.length; i++) {
     const x = values[i];
-    if (x - x === 0) continue; // NaN and infinity both give NaN here
+    if (Number.isFinite(x)) continue;
     throw new LabError(
       "numeric",
       what,

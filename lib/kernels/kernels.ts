@@ -3,8 +3,9 @@ import type { Floats, Matrix } from "../io/tensor.ts";
 import { type Gpu, openGpu, requireGpu } from "../gpu/device.ts";
 import { type GramMean, openGramGpu, openGramTwin } from "./gram.ts";
 import { searchGridGpu, searchGridTwin } from "./grid_search.ts";
-import { sweepGpu, sweepTwin } from "./optq_sweep.ts";
+import { sweepGpu } from "./optq_sweep.ts";
 import { factorGpu, type FeedbackResult, feedbackTwin } from "./reverse_cholesky.ts";
+import { sweepTwin } from "./sweep_twin.ts";
 
 /** How each row's grid is chosen. */
 export interface SearchOptions {

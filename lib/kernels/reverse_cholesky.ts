@@ -4,6 +4,7 @@ import { loadKernel } from "../gpu/compile.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { gridOf } from "../gpu/dispatch.ts";
 import { openRecorder } from "../gpu/recorder.ts";
+import { maxTexels, sharedTexels, TEXELS_A_ROW } from "../gpu/shared.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import { feedbackOf, reverseCholesky, upperAt } from "./upper_factor.ts";
 
@@ -98,10 +99,12 @@ export async function feedbackGpu(
       const pivots = buffers.scratch(factor.size * 4, "pivots");
       await record(gpu, buffers, factor, pivots);
       // Pivot k of L is pivot n − 1 − k of R.
-      const values = new Float32Array(await buffers.read(pivots, n * 4));
+      const [feedback, values] = await Promise.all([ // both at once: waiting for one costs 10 ms of Deno's own (fence.ts)
+        finish(gpu, buffers, factor, n),
+        buffers.read(pivots, n * 4).then((b) => new Float32Array(b)),
+      ]);
       const bad = values.findIndex((v) => !(v > 0 && v < Infinity));
       if (bad >= 0) return { ok: false, pivot: n - 1 - bad, value: values[bad] };
-      const feedback = await finish(gpu, buffers, factor, n);
       return { ok: true, feedback, smallest: smallestOf(values.reverse(), h, lambda, order) };
     });
   } finally {
@@ -143,6 +146,8 @@ export async function factorGpu(
 /** Columns first … first + columns − 1 of the flipped matrix, and later of L. */
 interface Strip {
   readonly buffer: GPUBuffer;
+  /** For software drivers, a copy of what is finished. */
+  readonly texels: GPUTexture | null;
   readonly first: number;
   readonly columns: number;
 }
@@ -155,25 +160,32 @@ interface Factor {
 
 /** Uploads A[i, j] = (H + λI)[n − 1 − i, n − 1 − j] column by column; of each what lies from its block's first row on. */
 function openFactor(gpu: Gpu, buffers: Buffers, h: Matrix, lambda: number, order: Int32Array | null): Factor {
-  const n = h.rows, size = Math.ceil(n / BLOCK) * BLOCK;
-  const fit = Math.floor(Math.min(STRIP_BYTES, gpu.maxBytes) / (size * 4) / BLOCK) * BLOCK;
+  const n = h.rows, size = Math.ceil(n / BLOCK) * BLOCK, quads = size / 4;
+  const most = Math.min(STRIP_BYTES, gpu.maxBytes, gpu.software ? maxTexels(gpu) * 16 : Infinity);
+  const fit = Math.floor(most / (size * 4) / BLOCK) * BLOCK;
   const width = Math.max(BLOCK, Math.min(fit, size)), strips: Strip[] = [];
+  const source = Int32Array.from({ length: n }, (_, row) => order ? order[n - 1 - row] : n - 1 - row);
+  const part = new Float32Array(BLOCK * size);
   for (let first = 0; first < size; first += width) {
-    const columns = Math.min(width, size - first), data = new Float32Array(columns * size);
-    for (let c = 0; c < columns; c++) {
-      const column = first + c, to = c * size;
-      if (column >= n) {
-        data[to + column] = 1;
-        continue;
+    const columns = Math.min(width, size - first), texels = columns * quads;
+    const texture = gpu.software ? sharedTexels(gpu, `factor from ${first}`, texels) : null;
+    // Rows of texels are copied whole.
+    const bytes = texture ? Math.ceil(texels / TEXELS_A_ROW) * TEXELS_A_ROW * 16 : texels * 16;
+    const buffer = buffers.scratch(bytes, "factor");
+    for (let block = first; block < first + columns; block += BLOCK) { // a little at a time: memory that is new is slow
+      for (let c = 0; c < BLOCK; c++) {
+        const column = block + c, to = c * size;
+        if (column >= n) {
+          part[to + column] = 1;
+          continue;
+        }
+        const all = h.data.subarray(source[column] * n, (source[column] + 1) * n); // H's row is its column
+        for (let row = block; row < n; row++) part[to + row] = all[source[row]];
+        part[to + column] += lambda;
       }
-      const k = n - 1 - column, own = order ? order[k] : k;
-      const all = h.data.subarray(own * n, (own + 1) * n); // H's row is its column
-      for (let row = Math.floor(column / BLOCK) * BLOCK; row < n; row++) {
-        data[to + row] = all[order ? order[n - 1 - row] : n - 1 - row];
-      }
-      data[to + column] += lambda;
+      gpu.device.queue.writeBuffer(buffer, (block - first) * size * 4, part);
     }
-    strips.push({ buffer: buffers.upload(data, "factor"), first, columns });
+    strips.push({ buffer, texels: texture, first, columns });
   }
   return { size, strips };
 }
@@ -182,47 +194,73 @@ function openFactor(gpu: Gpu, buffers: Buffers, h: Matrix, lambda: number, order
 async function record(gpu: Gpu, buffers: Buffers, { size, strips }: Factor, pivots: GPUBuffer): Promise<void> {
   const { device } = gpu, file = "reverse_cholesky.wgsl", quads = size / 4;
   const shape = gpu.software
-    ? { entry: "update_wide", side: 16, lanes: 8 } as const
-    : { entry: "update", side: 8, lanes: 32 } as const;
-  const update = await loadKernel(gpu, { file, entry: shape.entry });
-  const solve = await loadKernel(gpu, { file, entry: "solve" });
+    ? { entry: "update_texels", reads: "texels", side: 16, lanes: 8 } as const
+    : { entry: "update", reads: "read-only-storage", side: 8, lanes: 32 } as const;
+  const update = await loadKernel(gpu, {
+    file,
+    entry: shape.entry,
+    moving: { 1: shape.reads, 2: "read-only-storage", 3: "storage" },
+  });
+  const solve = await loadKernel(gpu, {
+    file,
+    entry: "solve",
+    moving: { 2: "storage", 3: "read-only-storage", 4: "storage" },
+  });
   const block = buffers.scratch(BLOCK * size * 4, "block");
   const slots = size / BLOCK * (BLOCK / STEP) + strips.reduce((sum, s) => sum + (size - s.first) / BLOCK, 0);
   const uniform = buffers.uniform(slots * SLOT / 4), words = new Uint32Array(slots * SLOT / 4);
-  const steps: { pipeline: GPUComputePipeline; buffers: GPUBuffer[]; groups: number; operations: number }[] = [];
-  const add = (
-    pipeline: GPUComputePipeline,
-    values: number[],
-    all: GPUBuffer[],
-    groups: number,
-    operations: number,
-  ) => {
-    words.set(values, steps.length * SLOT / 4);
-    steps.push({ pipeline, buffers: all, groups, operations });
+  const bind = (pipeline: GPUComputePipeline, bound: Readonly<Record<number, GPUBuffer | GPUTexture>>) => {
+    const entries: GPUBindGroupEntry[] = Object.entries(bound).map(([binding, r]) => ({
+      binding: Number(binding),
+      resource: r instanceof GPUTexture ? r.createView() : { buffer: r },
+    }));
+    entries.push({ binding: 0, resource: { buffer: uniform, size: 32 } });
+    return device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   };
-  for (let start = 0; start < size; start += BLOCK) {
-    const target = strips.find((s) => start < s.first + s.columns)!, own = start - target.first, rows = size - start;
-    for (const strip of strips.filter((s) => s.first <= start)) {
-      const count = Math.min(strip.columns, start - strip.first), fresh = strip.first === 0 ? 1 : 0;
-      if (count === 0 && !fresh) continue;
-      const groups = Math.ceil(rows / shape.side * (BLOCK / shape.side) / shape.lanes);
-      const all = [strip.buffer, target.buffer, block];
-      add(update, [quads, start, count, own, 0, fresh], all, groups, 2 * rows * BLOCK * (count + 8));
-    }
-    for (let done = 0; done < BLOCK; done += STEP) {
-      const groups = Math.ceil((quads - (start + done) / 4) / SOLVE_LANES);
-      add(solve, [quads, start, 0, own, done, 0], [target.buffer, block, pivots], groups, 8 * rows * STEP * (done + 8));
+  const steps: {
+    pipeline: GPUComputePipeline;
+    bound: GPUBindGroup;
+    groups: number;
+    operations: number;
+    /** The columns of the strip that are finished after it. */
+    finished?: { readonly strip: Strip; readonly from: number; readonly to: number };
+  }[] = [];
+  const add = (values: number[], step: typeof steps[number]) => {
+    words.set(values, steps.length * SLOT / 4);
+    steps.push(step);
+  };
+  for (const target of strips) {
+    const solving = bind(solve, { 2: target.buffer, 3: block, 4: pivots });
+    const before = strips.filter((s) => s.first <= target.first).map((strip) => ({
+      strip,
+      bound: bind(update, { 1: strip.texels ?? strip.buffer, 2: target.buffer, 3: block }),
+    }));
+    for (let own = 0; own < target.columns; own += BLOCK) {
+      const start = target.first + own, rows = size - start;
+      for (const { strip, bound } of before) {
+        const count = Math.min(strip.columns, start - strip.first), fresh = strip.first === 0 ? 1 : 0;
+        if (count === 0 && !fresh) continue;
+        const groups = Math.ceil(rows / shape.side * (BLOCK / shape.side) / shape.lanes);
+        const operations = 2 * rows * BLOCK * (count + 8);
+        add([quads, start, count, own, 0, fresh], { pipeline: update, bound, groups, operations });
+      }
+      for (let done = 0; done < BLOCK; done += STEP) {
+        const groups = Math.ceil((quads - (start + done) / 4) / SOLVE_LANES), operations = 8 * rows * STEP * (done + 8);
+        add([quads, start, 0, own, done, 0], { pipeline: solve, bound: solving, groups, operations });
+      }
+      steps.at(-1)!.finished = { strip: target, from: own, to: own + BLOCK };
     }
   }
   device.queue.writeBuffer(uniform, 0, words);
   const recorder = openRecorder(gpu);
-  for (const [i, step] of steps.entries()) {
-    const pass = await recorder.pass(step.operations), first = step.pipeline === update ? 1 : 2;
-    const entries = step.buffers.map((buffer, b) => ({ binding: b + first, resource: { buffer } as GPUBufferBinding }));
-    entries.push({ binding: 0, resource: { buffer: uniform, offset: i * SLOT, size: 32 } });
-    pass.setPipeline(step.pipeline);
-    pass.setBindGroup(0, device.createBindGroup({ layout: step.pipeline.getBindGroupLayout(0), entries }));
-    pass.dispatchWorkgroups(...gridOf(step.groups, device.limits.maxComputeWorkgroupsPerDimension));
+  for (const [i, { pipeline, bound, groups, operations, finished }] of steps.entries()) {
+    const pass = await recorder.pass(operations);
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bound, [i * SLOT]);
+    pass.dispatchWorkgroups(...gridOf(groups, device.limits.maxComputeWorkgroupsPerDimension));
+    if (!finished?.strip.texels) continue;
+    const { strip, from, to } = finished, row = Math.floor(from * quads / TEXELS_A_ROW);
+    recorder.copyTexels(strip.buffer, strip.texels!, row, Math.ceil(to * quads / TEXELS_A_ROW) - row);
   }
   recorder.finish();
 }

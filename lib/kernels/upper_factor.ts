@@ -44,34 +44,35 @@ export function reverseCholesky(h: Matrix, lambda: number, order: Int32Array | n
   if (order && order.length !== n) throw new RangeError(`order has ${order.length} entries for ${n} columns`);
   const padded = Math.ceil(n / TILE) * TILE; // unit rows behind the end keep the tiles whole
   const l = new Float64Array(padded * padded);
+  const { data } = h, source = Int32Array.from({ length: n }, (_, i) => order ? order[n - 1 - i] : n - 1 - i);
   for (let i = 0; i < n; i++) {
-    const hi = order ? order[n - 1 - i] : n - 1 - i;
+    const hi = source[i];
     for (let j = 0; j <= i; j++) {
-      const hj = order ? order[n - 1 - j] : n - 1 - j;
-      l[i * padded + j] = hi < hj ? h.data[hi * n + hj] : h.data[hj * n + hi];
+      const hj = source[j];
+      l[i * padded + j] = hi < hj ? data[hi * n + hj] : data[hj * n + hi];
     }
     l[i * padded + i] += lambda;
   }
   for (let i = n; i < padded; i++) l[i * padded + i] = 1;
   for (let i = 0; i < padded; i += TILE) {
-    for (let j = 0; j < i; j += TILE) {
-      subtractProducts(l, padded, i, j, j);
-      solveTile(l, padded, i, j);
-    }
-    subtractProducts(l, padded, i, i, i);
+    for (let j = 0; j <= i; j += TILE) finishTile(l, padded, i, j);
     const bad = factorTile(l, padded, i);
     if (bad >= 0) return { ok: false, pivot: n - 1 - bad, value: l[bad * padded + bad] };
   }
   return { ok: true, factor: { n, flipped: padded === n ? l : trimmed(l, padded, n) } };
 }
 
-/** Tile (i, j) −= L[i…, 0…depth) · L[j…, 0…depth)ᵀ. */
-function subtractProducts(l: Float64Array, ld: number, i: number, j: number, depth: number): void {
+/**
+ * Tile (i, j) −= L[i…, 0…j) · L[j…, 0…j)ᵀ; where it lies below the diagonal, then ← tile · L[j, j]⁻ᵀ, tile j being done.
+ *
+ * One function for both: the sums go from register to register, and no call is paid for a tile.
+ */
+function finishTile(l: Float64Array, ld: number, i: number, j: number): void {
   const a0 = i * ld, a1 = a0 + ld, a2 = a1 + ld, a3 = a2 + ld;
   const b0 = j * ld, b1 = b0 + ld, b2 = b1 + ld, b3 = b2 + ld;
   let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
   let s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
-  for (let k = 0; k < depth; k++) {
+  for (let k = 0; k < j; k++) {
     const x0 = l[a0 + k], x1 = l[a1 + k], x2 = l[a2 + k], x3 = l[a3 + k];
     const y0 = l[b0 + k], y1 = l[b1 + k], y2 = l[b2 + k], y3 = l[b3 + k];
     s00 += x0 * y0;
@@ -91,19 +92,51 @@ function subtractProducts(l: Float64Array, ld: number, i: number, j: number, dep
     s32 += x3 * y2;
     s33 += x3 * y3;
   }
-  const sums = [s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33];
-  for (let r = 0; r < TILE; r++) for (let c = 0; c < TILE; c++) l[(i + r) * ld + j + c] -= sums[r * TILE + c];
-}
-
-/** Tile (i, j) ← tile · L[j, j]⁻ᵀ, the diagonal tile j being done. */
-function solveTile(l: Float64Array, ld: number, i: number, j: number): void {
-  for (let r = i; r < i + TILE; r++) {
-    for (let c = j; c < j + TILE; c++) {
-      let s = l[r * ld + c];
-      for (let k = j; k < c; k++) s -= l[r * ld + k] * l[c * ld + k];
-      l[r * ld + c] = s / l[c * ld + c];
-    }
+  if (i === j) {
+    l[a0 + j] -= s00;
+    l[a0 + j + 1] -= s01;
+    l[a0 + j + 2] -= s02;
+    l[a0 + j + 3] -= s03;
+    l[a1 + j] -= s10;
+    l[a1 + j + 1] -= s11;
+    l[a1 + j + 2] -= s12;
+    l[a1 + j + 3] -= s13;
+    l[a2 + j] -= s20;
+    l[a2 + j + 1] -= s21;
+    l[a2 + j + 2] -= s22;
+    l[a2 + j + 3] -= s23;
+    l[a3 + j] -= s30;
+    l[a3 + j + 1] -= s31;
+    l[a3 + j + 2] -= s32;
+    l[a3 + j + 3] -= s33;
+    return;
   }
+  const d0 = l[b0 + j], l10 = l[b1 + j], d1 = l[b1 + j + 1], l20 = l[b2 + j], l21 = l[b2 + j + 1], d2 = l[b2 + j + 2];
+  const l30 = l[b3 + j], l31 = l[b3 + j + 1], l32 = l[b3 + j + 2], d3 = l[b3 + j + 3];
+  const x00 = (l[a0 + j] - s00) / d0, x01 = (l[a0 + j + 1] - s01 - x00 * l10) / d1;
+  const x02 = (l[a0 + j + 2] - s02 - x00 * l20 - x01 * l21) / d2;
+  l[a0 + j] = x00;
+  l[a0 + j + 1] = x01;
+  l[a0 + j + 2] = x02;
+  l[a0 + j + 3] = (l[a0 + j + 3] - s03 - x00 * l30 - x01 * l31 - x02 * l32) / d3;
+  const x10 = (l[a1 + j] - s10) / d0, x11 = (l[a1 + j + 1] - s11 - x10 * l10) / d1;
+  const x12 = (l[a1 + j + 2] - s12 - x10 * l20 - x11 * l21) / d2;
+  l[a1 + j] = x10;
+  l[a1 + j + 1] = x11;
+  l[a1 + j + 2] = x12;
+  l[a1 + j + 3] = (l[a1 + j + 3] - s13 - x10 * l30 - x11 * l31 - x12 * l32) / d3;
+  const x20 = (l[a2 + j] - s20) / d0, x21 = (l[a2 + j + 1] - s21 - x20 * l10) / d1;
+  const x22 = (l[a2 + j + 2] - s22 - x20 * l20 - x21 * l21) / d2;
+  l[a2 + j] = x20;
+  l[a2 + j + 1] = x21;
+  l[a2 + j + 2] = x22;
+  l[a2 + j + 3] = (l[a2 + j + 3] - s23 - x20 * l30 - x21 * l31 - x22 * l32) / d3;
+  const x30 = (l[a3 + j] - s30) / d0, x31 = (l[a3 + j + 1] - s31 - x30 * l10) / d1;
+  const x32 = (l[a3 + j + 2] - s32 - x30 * l20 - x31 * l21) / d2;
+  l[a3 + j] = x30;
+  l[a3 + j + 1] = x31;
+  l[a3 + j + 2] = x32;
+  l[a3 + j + 3] = (l[a3 + j + 3] - s33 - x30 * l30 - x31 * l31 - x32 * l32) / d3;
 }
 
 /** Factors the diagonal tile i in place; returns the row of a pivot that is not positive and finite, or −1. */

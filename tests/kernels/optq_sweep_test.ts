@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { searchGridTwin } from "../../lib/kernels/grid_search.ts";
 import { minmaxGrid } from "../../lib/kernels/minmax.ts";
-import { sweepGpu, sweepTwin } from "../../lib/kernels/optq_sweep.ts";
+import { sweepGpu } from "../../lib/kernels/optq_sweep.ts";
+import { sweepTwin } from "../../lib/kernels/sweep_twin.ts";
 import { assertWithin } from "../assert.ts";
 import type { SweepProblem, SweepResult } from "../../lib/kernels/kernels.ts";
 import { gpuTest } from "../gpu/gpu_test_helper.ts";
