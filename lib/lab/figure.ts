@@ -1,7 +1,15 @@
 // Figures as plain plotly JSON in the house's style: colours that colour-blind readers tell apart, dashes, markers and patterns
 // that survive a grey printer, axes with names and units, margins that hold at 400 and at 1280 pixels. No plotting library here.
 import type { Matrix } from "../io/tensor.ts";
-import { type Axis, axisTitle, type FigureOptions, houseLayout, layoutAxis, seriesStyles } from "./figure_style.ts";
+import {
+  type Axis,
+  axisTitle,
+  type FigureOptions,
+  houseLayout,
+  layoutAxis,
+  logTicks,
+  seriesStyles,
+} from "./figure_style.ts";
 import { formatNumber } from "./format.ts";
 
 /** A figure ready to be shown; `data` and `layout` are plotly's. */
@@ -299,10 +307,21 @@ function finish(
     kind: "figure",
     title: o.title,
     data,
-    layout: houseLayout(o, names),
+    layout: withLogTicks(houseLayout(o, names), o, data),
     caption: `${o.caption ?? ""}${note}`.trim(),
     summary: `${o.title}. ${numbers}`,
   };
+}
+
+/** The layout with `logTicks` where an axis is logarithmic, by what the traces and the guides show. */
+function withLogTicks(layout: Record<string, unknown>, o: FigureOptions, data: readonly Record<string, unknown>[]) {
+  const axes = (["x", "y"] as const).filter((a) => o[a].log).map((a) => {
+    const shown = data.flatMap((trace) => (trace[a] ?? []) as (number | null)[]);
+    const guides = (o.guides ?? []).filter((g) => g.axis === a).map((g) => g.at);
+    const values = [...shown, ...guides].filter((v) => typeof v === "number");
+    return [`${a}axis`, { ...layout[`${a}axis`] as object, ...logTicks(values) }];
+  });
+  return { ...layout, ...Object.fromEntries(axes) };
 }
 
 /** Six digits are more than a screen shows, and a third of the bytes of a float32 written in full. */

@@ -119,6 +119,32 @@ export function layoutAxis(a: Axis): Record<string, unknown> {
   };
 }
 
+/**
+ * Ticks of a logarithmic axis with their whole numbers: plotly's own between the powers of ten are lone digits. At 1, 2, 5 and
+ * their multiples by ten over up to two decades, at 1 and 3 over up to four; wider ranges keep plotly's powers.
+ *
+ * @param values what the axis shows; what is not above 0 does not count.
+ * @returns plotly's settings of the axis; {} where its own are better.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { logTicks } from "./figure_style.ts";
+ * assert.deepEqual(logTicks([24, 430]), { tickvals: [20, 50, 100, 200, 500], ticktext: ["20", "50", "100", "200", "500"] });
+ * assert.deepEqual(logTicks([1e-9, 1]), {});
+ * ```
+ */
+export function logTicks(values: readonly number[]): { tickvals?: number[]; ticktext?: string[] } {
+  const shown = values.filter((v) => v > 0 && v < Infinity);
+  const least = Math.min(...shown), most = Math.max(...shown), decades = Math.log10(most / least);
+  if (!(decades <= 4)) return {};
+  const digits = decades <= 2 ? [1, 2, 5] : [1, 3], first = Math.floor(Math.log10(least));
+  const all = Array.from({ length: 7 }, (_, k) => digits.map((d) => Number(`${d}e${first + k}`))).flat();
+  // One beyond either end, for the room that plotly leaves there.
+  const from = all.findLastIndex((v) => v <= least), to = all.findIndex((v) => v >= most);
+  const tickvals = all.slice(Math.max(0, from), to + 1);
+  return { tickvals, ticktext: tickvals.map((v) => v >= 1e-4 && v < 1e5 ? String(v) : v.toExponential()) };
+}
+
 /** A title wraps by itself nowhere in plotly: 44 characters of 15 pixels fit into 400. */
 const TITLE_CHARACTERS = 44;
 const LINE = 20;
