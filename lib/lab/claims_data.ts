@@ -32,6 +32,9 @@ function column(n: Numbers, ending: string): number[] {
   return rows.map((r) => n.get(`${r}${ending}`));
 }
 
+/** The bits that a row stores a weight. */
+const storedOf = (n: Numbers, row: string) => n.get(`${row}/stored bits`);
+
 const verdictOf = (holds: boolean, inPart: boolean): Verdict =>
   holds ? "holds" : inPart ? "holds in part" : "does not hold here";
 
@@ -200,7 +203,20 @@ export const CLAIMS: readonly Claim[] = [
   {
     claim: "OWQ needs far less overhead than groups for the same quality",
     where: "table 6",
-    notebook: null,
+    notebook: "09-groups",
+    rule:
+      "with about half of the bits beside the codes (the smaller budget) weak columns are no worse than groups with all of " +
+      "them (the larger); in part: better by more than the noise at either budget, everything stored counted.",
+    find: (n) => {
+      const rows = (what: string) =>
+        n.rows("/perplexity").filter((r) => r.startsWith(`${what}, `)).sort((a, b) => storedOf(n, a) - storedOf(n, b));
+      const groups = rows("groups"), weak = rows("weak columns"), p = (r?: string) => n.get(`${r}/perplexity`);
+      const better = groups.some((g, i) => p(weak[i]) < p(g) * (1 - NOISE));
+      return {
+        verdict: verdictOf(p(weak[0]) <= p(groups.at(-1)) * (1 + NOISE), better),
+        numbers: [...groups, ...weak].map((r) => `${r}: ${n.say(`${r}/perplexity`)}`).join(", "),
+      };
+    },
   },
   {
     claim: "Choosing by Hessian × error is better than by the Hessian alone or by the error alone",
@@ -253,11 +269,39 @@ export const CLAIMS: readonly Claim[] = [
   {
     claim: "Weak columns in some linears only (query and key) keep most of the gain",
     where: "appendix",
-    notebook: null,
+    notebook: "09-groups",
+    rule:
+      "there is a gain beyond the noise, and query and key keep more than half of it; in part: more than a quarter. The same " +
+      "nominal bits, shared by fewer linears.",
+    find: (n) => {
+      const rows = ["no weak columns", "columns in all linears", "columns in q, k only"];
+      const [none, all, some] = rows.map((r) => n.get(`${r}/perplexity`)), gain = none - all;
+      const kept = (none - some) / gain, real = gain > NOISE * none;
+      return {
+        verdict: verdictOf(real && kept > 0.5, real && kept > 0.25),
+        numbers: rows.map((r) => `${r}: ${n.say(`${r}/perplexity`)}`).join(", ") +
+          (real ? `; kept: ${percent(kept)}` : "; the gain is within the noise"),
+      };
+    },
   },
   {
     claim: "Act-order and true-sequential add little to OWQ",
     where: "appendix",
-    notebook: null,
+    notebook: "09-groups",
+    rule:
+      "neither of them nor both lower OWQ's perplexity by more than the noise; in part: both lower it by less than half of the " +
+      "share by which they lower OPTQ's.",
+    find: (n) => {
+      const rows = ["OPTQ", "OPTQ, both", "OWQ", ...["act-order", "true-sequential", "both"].map((o) => `OWQ, ${o}`)];
+      const [optq, optqBoth, owq, ...ordered] = rows.map((r) => n.get(`${r}/perplexity`));
+      const gain = (plain: number, p: number) => 1 - p / plain;
+      return {
+        verdict: verdictOf(
+          ordered.every((p) => gain(owq, p) <= NOISE),
+          gain(optq, optqBoth) > NOISE && gain(owq, ordered[2]) < gain(optq, optqBoth) / 2,
+        ),
+        numbers: rows.map((r) => `${r}: ${n.say(`${r}/perplexity`)}`).join(", "),
+      };
+    },
   },
 ];

@@ -10,9 +10,21 @@ import type { StudyLayer } from "../../lib/lab/layer_study.ts";
 import { labPaths } from "../../lib/lab/paths.ts";
 import { makeRecipe, type RecipeInput } from "../../lib/lab/recipe.ts";
 import { readSweep } from "../../lib/lab/sweep_file.ts";
+import {
+  aloneSentence,
+  bitsToReach,
+  groupCases,
+  groupedWeakCase,
+  kindRatios,
+  kindRatioSentence,
+  overheadSentence,
+  weakCases,
+} from "../../lib/lab/overhead.ts";
 import { cutOf, truncationCases } from "../../lib/lab/truncation.ts";
 import { dampCases, lengthCases, sampleCases, textCases } from "../../lib/lab/calibration_study.ts";
-import { variantNumbers, variantSentence, withSpread } from "../../lib/lab/variants.ts";
+import { type Variant, variantNumbers, variantSentence, withSpread } from "../../lib/lab/variants.ts";
+import { subsetCases, subsetLabels, subsetSentence } from "../../lib/lab/weak_subsets.ts";
+import { workOrderCases, workOrderLabels, workOrderSentence } from "../../lib/lab/work_order.ts";
 import { OWQ_DEFAULTS } from "../../lib/quant/owq.ts";
 import { rng } from "../../lib/io/rng.ts";
 import { SENSITIVITY_RULES } from "../../lib/quant/sensitivity.ts";
@@ -81,6 +93,71 @@ Deno.test("spectrumOf() sees the rank of a sum of outer products and the few dir
   assertRelative(s.values.reduce((a, b) => a + b, 0), n, 1e-5, "eigenvalues over their mean sum to n");
 });
 
+/** A variant that stores so many bits and leaves such errors, by layer. */
+function stored(label: string, bits: number, quantized: number, errors: Record<string, number> = {}): Variant {
+  const layers = Object.entries(errors).map(([name, objective]) => ({ name, objective, weak: [] }));
+  const report = { ppl: { fp: 30, quantized }, bits: { stored: bits }, layers };
+  return { label, rows: [{ label, report }] } as unknown as Variant;
+}
+
+Deno.test("overheadSentence() says who gets more for the same bits, and at what overhead the winner has the loser's quality", () => {
+  const groups = [stored("OPTQ", 2.1, 40), stored("g", 2.3, 36), stored("g", 2.6, 34)];
+  const weak = [stored("none", 2.1, 40), stored("w", 2.3, 39), stored("w", 2.6, 38)];
+  assert.match(
+    overheadSentence(groups, weak, 2),
+    /2\.60 and 2\.60 bits groups are ahead by 12 %.*columns reach with 0\.60 .*about 0\.20/,
+  );
+  assert.match(
+    overheadSentence(weak, groups, 2),
+    /weak columns are ahead.*groups reach with 0\.60.*weak columns reach with about 0\.20/,
+  );
+  assert.equal(bitsToReach([2, 2.5, 3], [40, 30, 28], 30), 2.5);
+});
+
+Deno.test("kindRatios() hears every kind of linear where the sum over layers hears one", () => {
+  const a = stored("groups", 2.5, 36, {
+    "0.self_attn.o_proj": 1,
+    "0.mlp.down_proj": 90,
+    "1.self_attn.o_proj": 1,
+    "1.mlp.down_proj": 108,
+  });
+  const b = stored("weak", 2.5, 38, {
+    "0.self_attn.o_proj": 2,
+    "0.mlp.down_proj": 45,
+    "1.self_attn.o_proj": 8,
+    "1.mlp.down_proj": 54,
+  });
+  const [o, down] = kindRatios(a, b);
+  assertRelative(o.ratio, 4, 1e-12, "the geometric mean of 2 and 8");
+  assert.deepEqual([o.share, down.ratio, down.share], [0.01, 0.5, 0.99]);
+  assert.match(
+    kindRatioSentence(a, b),
+    /less error in down \(0\.50\), groups in o \(4\.00\).*99 % of the sum.*groups win 1\.0 %/,
+  );
+  const [ga, gb] = [a, b].map((v) => ({ ...v, label: "down only, groups" }));
+  assert.match(aloneSentence([ga, b]), /down alone .* 0\.55 times .*less error, and the worse model/);
+  assert.match(aloneSentence([gb, a]), /more error, and the better model/);
+});
+
+Deno.test("workOrderCases() and subsetCases() change one thing each, and their sentences compare with the plain row", () => {
+  const [plain, act, sequential, both] = workOrderCases("owq", 3.01).map((c) => makeRecipe(c));
+  assert.deepEqual([plain, act, sequential, both].map((r) => [r.options.actOrder, r.trueSequential]), [
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ]);
+  const ran = [["OWQ", 40], ["OWQ, act-order", 39], ["OWQ, both", 41]].map(([l, p]) => stored(String(l), 3, Number(p)));
+  assert.equal(workOrderSentence(ran), "OWQ with act-order: −2.5 %; OWQ with both: +2.5 % in perplexity.");
+  assert.deepEqual(workOrderLabels(ran), ["OWQ", "OWQ act", "OWQ act seq"]);
+  const [qk, down] = subsetCases("q_proj k_proj; down_proj", 3.1), name = "3.self_attn.k_proj";
+  assert(new RegExp(qk.weakLayers!).test(name) && !new RegExp(down.weakLayers!).test(name));
+  const [none, all] = [stored("no weak columns", 3, 40), stored("columns in all linears", 3, 36)];
+  assert.match(subsetSentence(none, all, [stored(qk.label, 3, 39)]), /40\.00 to 36\.00, 10 %\. .*q, k only 25 %/);
+  assert.match(subsetSentence(all, none, [all]), /no gain to share/);
+  assert.deepEqual(subsetLabels([none, all, stored(qk.label, 3, 39)]), ["none", "all", "q k"]);
+});
+
 Deno.test("The sweeps of SmolLM2 are the very experiments of their notebooks", async () => {
   const text = { text: "moby-dick", samples: 16, seqLen: 512 }, evaluation = { text: "sotu", samples: 16, seqLen: 512 };
   const studies: Record<string, RecipeInput[]> = {
@@ -100,6 +177,16 @@ Deno.test("The sweeps of SmolLM2 are the very experiments of their notebooks", a
       ...lengthCases(3.01, [64, 512], text),
       ...textCases(3.01, ["moby-dick", "sotu"], text),
       ...dampCases(3.01, [0.001, 0.01, 0.1], text),
+    ],
+    "09-groups": [
+      ...workOrderCases("optq", 3, ["", ", both"]),
+      ...groupCases([3.15, 3.3]),
+      ...rankCases([0], 3),
+      ...weakCases([3.15, 3.3]),
+      groupedWeakCase(3.3, 144),
+      ...workOrderCases("owq", 3.01),
+      { label: "columns in all linears", method: "owq", bits: 3.1 },
+      ...subsetCases("q_proj k_proj", 3.1),
     ],
   };
   for (const [name, cases] of Object.entries(studies)) {
