@@ -109,7 +109,7 @@ export function layerErrorFigure(rows: readonly Row[]): Figure {
     {
       title: "Output error of every layer, beside round-to-nearest",
       x: { name: "layer, in the order of the model" },
-      y: { name: "error tr(DHDᵀ) / RTN's at the same bits", log: true },
+      y: { name: "error tr(DHDᵀ) / RTN's", log: true },
       guides: [{ axis: "y", at: 1, label: "round to nearest" }],
       caption: "Each point is one linear layer; below the line it does better than rounding to nearest.",
     },
