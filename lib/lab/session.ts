@@ -1,9 +1,10 @@
 // What the first cell of a notebook opens: parameters, guards against errors that a kernel would swallow, and the record at the end.
 import { join } from "node:path";
 import { LabError } from "../io/errors.ts";
-import { openScreen, type Screen } from "./display.ts";
-import { shortPath } from "./paths.ts";
+import { openScreen, type Screen, show } from "./display.ts";
+import { labPaths, shortPath } from "./paths.ts";
 import { record, type RecordedNumber, recordFile, recordFolder, type RecordValue } from "./record.ts";
+import { sideBySide, storedRecords } from "./side_by_side.ts";
 
 /** A running notebook. */
 export interface NotebookSession {
@@ -81,6 +82,8 @@ export function startNotebook(
       await record(name, numbers, { model, parameters, provenance: { seconds, ...provenance } });
       const path = shortPath(join(recordFolder(), recordFile(name, model)));
       await screen.put({ "text/plain": `${Object.keys(numbers).length} numbers recorded in ${path}` });
+      const beside = sideBySide({ model, parameters, numbers }, await storedRecords(name, labPaths().storedRecords));
+      if (beside) await show(beside, screen);
       await screen.drain();
     },
   };
