@@ -152,26 +152,31 @@ export function mlpHidden(c: ModelConfig, p: Params, x: np.Array): np.Array {
   return gate.mul(linear(p, c.names.up, x));
 }
 
-/** One block: x (B, T, W) → (B, T, W). */
-export function block(c: ModelConfig, p: Params, t: Tables, x: np.Array): np.Array {
-  const { names } = c;
+/** The first part of a block, up to attention: x (B, T, W) → queries, keys, values as {@link queriesKeysValues} has them. */
+export function blockQueries(c: ModelConfig, p: Params, t: Tables, x: np.Array): [np.Array, np.Array, np.Array] {
+  return queriesKeysValues(c, p, t, c.normAfter ? x : norm(c, p, c.names.norm1, x));
+}
+
+/** The rest of a block: its input x (B, T, W) and what attention mixed a (B, T, heads·d) → (B, T, W). */
+export function blockRest(c: ModelConfig, p: Params, x: np.Array, a: np.Array): np.Array {
+  const { names } = c, mixed = linear(p, names.output, a);
   const mlp = (y: np.Array) => linear(p, names.down, mlpHidden(c, p, y));
-  const attention = (y: np.Array) => linear(p, names.output, attend(t, ...queriesKeysValues(c, p, t, y)));
   if (c.normAfter) {
-    const h = norm(c, p, names.norm1, x.ref.add(attention(x)));
+    const h = norm(c, p, names.norm1, x.add(mixed));
     return norm(c, p, names.norm2 ?? names.norm1, h.ref.add(mlp(h)));
   }
-  const y = norm(c, p, names.norm1, x.ref);
-  if (c.parallel) {
-    const z = names.norm2 === null ? y.ref : norm(c, p, names.norm2, x.ref);
-    return x.add(attention(y)).add(mlp(z));
-  }
-  const h = (c.residualAfterNorm ? y.ref : x.ref).add(attention(y));
-  x.dispose();
+  if (c.parallel) return x.ref.add(mixed).add(mlp(norm(c, p, names.norm2 ?? names.norm1, x)));
+  const h = (c.residualAfterNorm ? norm(c, p, names.norm1, x) : x).add(mixed);
   const z = norm(c, p, names.norm2 ?? names.norm1, h.ref);
   const residual = c.residualAfterNorm ? z.ref : h.ref;
   h.dispose();
   return residual.add(mlp(z));
+}
+
+/** One block: x (B, T, W) → (B, T, W). */
+export function block(c: ModelConfig, p: Params, t: Tables, x: np.Array): np.Array {
+  const a = attend(t, ...blockQueries(c, p, t, x.ref));
+  return blockRest(c, p, x, a);
 }
 
 /** Final norm and head: h (B, T, W) → logits (B, T, vocab). */

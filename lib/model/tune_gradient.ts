@@ -6,10 +6,11 @@ import { requireFinite } from "../io/finite.ts";
 import type { Floats, Tensor } from "../io/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 import { modelConfig } from "./families.ts";
-import { block, linear, makeTables, norm, type Params, type Tables } from "./forward.ts";
+import { linear, makeTables, norm, type Params, type Tables } from "./forward.ts";
 import { embedOnHost } from "./head.ts";
 import type { ModelInput } from "./language_model.ts";
 import { blockPrefix, blockShapes, locateTensors } from "./parameters.ts";
+import { type BlockPasses, compileBlock } from "./tune_block.ts";
 import type { TuneText } from "./tune_text.ts";
 import { startValues, type Trainable, type TuneLeaf, tuneLeaves } from "./tune_leaves.ts";
 
@@ -38,13 +39,6 @@ const heldBytes = 1.5e9;
 /** Logits that exist at a time: 50 MB of them. */
 const logitsAtOnce = 12.5e6;
 
-type Backward = (
-  own: Params,
-  x: np.Array,
-  frozen: Params,
-  tables: Tables,
-  g: np.Array,
-) => [np.Array, [Params, np.Array]];
 type Head = (
   own: Params,
   h: np.Array,
@@ -74,8 +68,7 @@ class BlockwiseModel implements TuneModel {
   readonly #frozen = new Map<number, Params>();
   readonly #outer = new Map<string, Promise<Tensor>>();
   readonly #tables = new Map<string, Tables>();
-  readonly #forward: Compiled<(own: Params, x: np.Array, frozen: Params, tables: Tables) => np.Array>;
-  readonly #backward: Compiled<Backward>;
+  readonly #blocks: BlockPasses;
   readonly #score: Compiled<(...a: Parameters<Head>) => np.Array>;
   readonly #head: Compiled<Head>;
 
@@ -88,14 +81,7 @@ class BlockwiseModel implements TuneModel {
   ) {
     [this.#t, this.#read] = [t, read];
     const c = config;
-    const run = (own: Params, x: np.Array, frozen: Params, tables: Tables) => {
-      const scaled = t.method === "lora" ? scaledSides(own, t.alpha / t.rank) : refs(own);
-      const y = block(c, { ...frozen, ...scaled }, tables, x);
-      tree.dispose([own, scaled, frozen, tables]);
-      return y;
-    };
-    const loss = (own: Params, x: np.Array, frozen: Params, tables: Tables, g: np.Array) =>
-      np.sum(run(own, x, frozen, tables).mul(g));
+    this.#blocks = compileBlock(c, (own) => t.method === "lora" ? scaledSides(own, t.alpha / t.rank) : own);
     const score = (own: Params, h: np.Array, target: np.Array, frozen: Params, weight: np.Array) => {
       const p = { ...frozen, ...own },
         { finalNorm, projectOut } = c.names,
@@ -107,8 +93,6 @@ class BlockwiseModel implements TuneModel {
       tree.dispose(p);
       return np.sum(nn.logsumexp(logits, -1).sub(chosen).mul(weight));
     };
-    this.#forward = jit(run);
-    this.#backward = jit(valueAndGrad(loss, { argnums: [0, 1] })) as unknown as Compiled<Backward>;
     this.#score = jit(score);
     this.#head = jit(valueAndGrad(score, { argnums: [0, 1, 2] })) as unknown as Compiled<Head>;
   }
@@ -191,7 +175,12 @@ class BlockwiseModel implements TuneModel {
     let h = await embedOnHost(c, (name) => this.#now(values, name), Int32Array.from(ids), length);
     for (let b = 0; b < c.blocks; b++) {
       yield h;
-      const y = this.#forward(this.#own(values, b), array(h, shape), await this.#rest(b), this.#tablesOf(b, length));
+      const y = this.#blocks.forward(
+        this.#own(values, b),
+        await this.#rest(b),
+        this.#tablesOf(b, length),
+        array(h, shape),
+      );
       h = await y.data() as Floats;
     }
     yield h;
@@ -289,16 +278,10 @@ class BlockwiseModel implements TuneModel {
     let g = back;
     const first = this.#t.method === "full" ? 0 : Math.min(...this.leaves.map((l) => l.block));
     for (let b = c.blocks - 1; b >= first; b--) {
-      const [value, [byOwn, byInput]] = this.#backward(
-        this.#own(values, b),
-        array(flow[b], shape),
-        await this.#rest(b),
-        this.#tablesOf(b, length),
-        array(g, shape),
-      );
-      value.dispose();
-      await this.#collect(byOwn, b, into);
-      g = await byInput.data() as Floats;
+      const rest = await this.#rest(b), tables = this.#tablesOf(b, length), own = this.#own(values, b);
+      const { own: gradients, x } = this.#blocks.backward(own, rest, tables, array(flow[b], shape), array(g, shape));
+      for (const some of gradients) await this.#collect(some, b, into);
+      g = await x.data() as Floats;
     }
     const to = into[this.leaves.findIndex((l) => l.name === embedName(c))];
     if (to) {
@@ -310,7 +293,8 @@ class BlockwiseModel implements TuneModel {
   }
 
   close(): void {
-    for (const f of [this.#forward, this.#backward, this.#score, this.#head]) f.dispose();
+    this.#blocks.close();
+    for (const f of [this.#score, this.#head]) f.dispose();
     for (const p of this.#frozen.values()) tree.dispose(p);
     for (const t of this.#tables.values()) tree.dispose(t);
     this.#frozen.clear();
@@ -322,10 +306,10 @@ class BlockwiseModel implements TuneModel {
 const embedName = (c: ModelConfig) => `${c.names.base}${c.names.embed}.weight`;
 const headName = (c: ModelConfig) => c.tied ? embedName(c) : `${c.names.head}.weight`;
 
-/** A LoRA's B times α/r. */
+/** A LoRA's B times α/r; consumes the arrays. */
 function scaledSides(own: Params, scale: number): Params {
   return Object.fromEntries(
-    Object.entries(own).map(([name, a]) => [name, name.endsWith(".side_out") ? a.ref.mul(scale) : a.ref]),
+    Object.entries(own).map(([name, a]) => [name, name.endsWith(".side_out") ? a.mul(scale) : a]),
   );
 }
 
