@@ -1,16 +1,17 @@
 // Loss and gradients of the trained tensors, block by block. What enters each block is kept, what happens inside is computed
 // again on the way back (checkpointing of activations: Chen et al. 2016, arXiv 1604.06174), so the peak is one block's.
-import { defaultDevice, init, jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
+import { defaultDevice, init, numpy as np, tree } from "@jax-js/jax";
 import { LabError } from "../io/errors.ts";
 import { requireFinite } from "../io/finite.ts";
 import type { Floats, Tensor } from "../io/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 import { modelConfig } from "./families.ts";
-import { linear, makeTables, norm, type Params, type Tables } from "./forward.ts";
+import { makeTables, type Params, type Tables } from "./forward.ts";
 import { embedOnHost } from "./head.ts";
 import type { ModelInput } from "./language_model.ts";
 import { blockPrefix, blockShapes, locateTensors } from "./parameters.ts";
 import { type BlockPasses, compileBlock } from "./tune_block.ts";
+import { compileHead, type HeadPasses, headTensors } from "./tune_head.ts";
 import type { TuneText } from "./tune_text.ts";
 import { startValues, type Trainable, type TuneLeaf, tuneLeaves } from "./tune_leaves.ts";
 
@@ -39,15 +40,6 @@ const heldBytes = 1.5e9;
 /** Logits that exist at a time: 50 MB of them. */
 const logitsAtOnce = 12.5e6;
 
-type Head = (
-  own: Params,
-  h: np.Array,
-  target: np.Array,
-  frozen: Params,
-  weight: np.Array,
-) => [np.Array, [Params, np.Array, np.Array]];
-type Compiled<F> = F & { dispose(): void };
-
 /**
  * Opens a base for tuning.
  *
@@ -69,8 +61,7 @@ class BlockwiseModel implements TuneModel {
   readonly #outer = new Map<string, Promise<Tensor>>();
   readonly #tables = new Map<string, Tables>();
   readonly #blocks: BlockPasses;
-  readonly #score: Compiled<(...a: Parameters<Head>) => np.Array>;
-  readonly #head: Compiled<Head>;
+  readonly #head: HeadPasses;
 
   constructor(
     readonly label: string,
@@ -82,19 +73,7 @@ class BlockwiseModel implements TuneModel {
     [this.#t, this.#read] = [t, read];
     const c = config;
     this.#blocks = compileBlock(c, (own) => t.method === "lora" ? scaledSides(own, t.alpha / t.rank) : own);
-    const score = (own: Params, h: np.Array, target: np.Array, frozen: Params, weight: np.Array) => {
-      const p = { ...frozen, ...own },
-        { finalNorm, projectOut } = c.names,
-        full = (name: string) => c.names.base + name;
-      let y = finalNorm === null ? h : norm(c, p, full(finalNorm), h);
-      if (projectOut !== null) y = linear(p, full(projectOut), y);
-      // The target's own row comes from outside: its logit then needs no row of ones and zeros as wide as the vocabulary.
-      const chosen = np.sum(y.ref.mul(target), -1), logits = np.matmul(y, np.transpose(p[headName(c)].ref));
-      tree.dispose(p);
-      return np.sum(nn.logsumexp(logits, -1).sub(chosen).mul(weight));
-    };
-    this.#score = jit(score);
-    this.#head = jit(valueAndGrad(score, { argnums: [0, 1, 2] })) as unknown as Compiled<Head>;
+    this.#head = compileHead(c);
   }
 
   start(seed: number): Promise<Floats[]> {
@@ -144,6 +123,21 @@ class BlockwiseModel implements TuneModel {
     if (4 * weights * c.blocks > heldBytes) return p;
     this.#frozen.set(b, p);
     return refs(p);
+  }
+
+  /** The frozen tensors outside the blocks that the head needs, to be consumed. */
+  async #frozenEnds(): Promise<Params> {
+    let held = this.#frozen.get(-1);
+    if (!held) {
+      held = {};
+      for (const name of [headName(this.config), ...headTensors(this.config)]) {
+        if (this.leaves.some((l) => l.name === name)) continue;
+        const t = await this.#now([], name);
+        held[name] = array(t.data, t.shape);
+      }
+      this.#frozen.set(-1, held);
+    }
+    return refs(held);
   }
 
   #tablesOf(b: number, length: number): Tables {
@@ -197,24 +191,13 @@ class BlockwiseModel implements TuneModel {
     scale: number | null,
     into: readonly Floats[],
   ): Promise<{ sum: number; count: number; back: Floats }> {
-    const c = this.config, { width, embedWidth: e } = c, { names } = c, frozen: Params = {};
-    const table = (await this.#now(values, headName(c))).data, own = this.#own(values, -1);
-    if (!c.tied) {
-      own[embedName(c)]?.dispose();
-      delete own[embedName(c)];
-    }
-    const needed = [headName(c)], withBias = c.norm.kind === "layer";
-    if (names.projectOut !== null) needed.push(`${names.base}${names.projectOut}.weight`);
-    if (names.finalNorm !== null) {
-      needed.push(
-        ...["weight", ...(withBias ? ["bias"] : [])].map((part) => `${names.base}${names.finalNorm}.${part}`),
-      );
-    }
-    for (const name of needed) {
-      if (own[name]) continue;
-      const t = await this.#now(values, name);
-      frozen[name] = array(t.data, t.shape);
-    }
+    const c = this.config,
+      { width, embedWidth: e } = c,
+      tableLeaf = this.leaves.findIndex((l) => l.name === headName(c));
+    const table = (await this.#now(values, headName(c))).data, all = this.#own(values, -1), own: Params = {};
+    const frozen = await this.#frozenEnds(), uploaded = all[headName(c)] ?? frozen[headName(c)];
+    for (const name of headTensors(c)) if (all[name]) own[name] = all[name];
+    const inner: Params = Object.fromEntries(Object.entries(frozen).filter(([name]) => name !== headName(c)));
     const asked: number[] = [];
     for (let i = 0; i + 1 < text.ids.length; i++) {
       if ((i + 1) % text.length > 0 && (text.mask?.[i + 1] ?? 1)) asked.push(i);
@@ -230,26 +213,25 @@ class BlockwiseModel implements TuneModel {
         const id = text.ids[i + 1];
         target.set(table.subarray(id * e, (id + 1) * e), r * e);
       });
-      const weight = array(new Float32Array(n).fill(scale ?? 1), [n]);
-      const args: Parameters<Head> = [refs(own), array(state, [n, width]), array(target, [n, e]), refs(frozen), weight];
+      const args = [refs(own), refs(inner), uploaded.ref, array(state, [n, width]), array(target, [n, e])] as const;
       if (scale === null) {
-        sum += (await this.#score(...args).data())[0];
+        for (const x of await this.#head.loss(...args).data()) sum += x;
         continue;
       }
-      const [value, [byOwn, byState, byTarget]] = this.#head(...args);
-      sum += (await value.data())[0] / scale;
+      const { nll, own: byOwn, h: byState, table: byTable } = this.#head.backward(...args, scale, tableLeaf >= 0);
+      for (const x of await nll.data()) sum += x;
       const g = await byState.data();
       part.forEach((i, r) => back.set(g.subarray(r * width, (r + 1) * width) as Floats, i * width));
       await this.#collect(byOwn, -1, into);
-      const rows = await byTarget.data(), to = into[this.leaves.findIndex((l) => l.name === headName(c))];
-      if (to) {
-        part.forEach((i, r) => {
-          const at = text.ids[i + 1] * e;
-          for (let j = 0; j < e; j++) to[at + j] += rows[r * e + j];
-        });
-      }
+      if (byTable === null) continue;
+      await this.#collect({ [headName(c)]: byTable.all }, -1, into);
+      const rows = await byTable.target.data(), to = into[tableLeaf];
+      part.forEach((i, r) => {
+        const at = text.ids[i + 1] * e;
+        for (let j = 0; j < e; j++) to[at + j] += rows[r * e + j];
+      });
     }
-    tree.dispose([own, frozen]);
+    tree.dispose([all, frozen]);
     return { sum, count: asked.length, back };
   }
 
@@ -294,7 +276,7 @@ class BlockwiseModel implements TuneModel {
 
   close(): void {
     this.#blocks.close();
-    for (const f of [this.#score, this.#head]) f.dispose();
+    this.#head.close();
     for (const p of this.#frozen.values()) tree.dispose(p);
     for (const t of this.#tables.values()) tree.dispose(t);
     this.#frozen.clear();
