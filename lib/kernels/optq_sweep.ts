@@ -283,8 +283,11 @@ function uploadTransposed(
   const part = new Float32Array(Math.min(ROWS_AT_ONCE, cols) * padded);
   for (let from = 0; from < cols; from += ROWS_AT_ONCE) {
     const count = Math.min(ROWS_AT_ONCE, cols - from);
-    for (let r = 0; r < rows; r++) {
-      for (let k = 0, at = (first + r) * cols + from, to = r; k < count; k++, to += padded) part[to] = w[at + k];
+    for (let tile = 0; tile < rows; tile += 16) { // 16 rows of a column fill a cache line
+      const end = Math.min(tile + 16, rows);
+      for (let k = 0; k < count; k++) {
+        for (let r = tile, at = (first + r) * cols + from + k; r < end; r++, at += cols) part[k * padded + r] = w[at];
+      }
     }
     gpu.device.queue.writeBuffer(buffer, from * padded * 4, part, 0, count * padded);
   }

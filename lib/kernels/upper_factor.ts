@@ -16,6 +16,8 @@ export interface UpperFactor {
 
 /** Rows and columns of the register tile: 16 accumulators are what a CPU's 16 vector registers hold. */
 const TILE = 4;
+/** Columns that are finished before those to their right: a multiple of the tile. */
+const BLOCK = 32;
 
 /**
  * Reverse Cholesky: H + λI = R Rᵀ, R upper triangular with a positive diagonal, computed in f64.
@@ -54,10 +56,13 @@ export function reverseCholesky(h: Matrix, lambda: number, order: Int32Array | n
     l[i * padded + i] += lambda;
   }
   for (let i = n; i < padded; i++) l[i * padded + i] = 1;
-  for (let i = 0; i < padded; i += TILE) {
-    for (let j = 0; j <= i; j += TILE) finishTile(l, padded, i, j);
-    const bad = factorTile(l, padded, i);
-    if (bad >= 0) return { ok: false, pivot: n - 1 - bad, value: l[bad * padded + bad] };
+  for (let from = 0; from < padded; from += BLOCK) { // rows from … to − 1 stay in the cache while all below are done with them
+    const to = Math.min(from + BLOCK, padded);
+    for (let i = from; i < padded; i += TILE) {
+      for (let j = from; j < to && j <= i; j += TILE) finishTile(l, padded, i, j);
+      const bad = i < to ? factorTile(l, padded, i) : -1;
+      if (bad >= 0) return { ok: false, pivot: n - 1 - bad, value: l[bad * padded + bad] };
+    }
   }
   return { ok: true, factor: { n, flipped: padded === n ? l : trimmed(l, padded, n) } };
 }
