@@ -25,6 +25,13 @@ export interface TuneModel {
   /** Negative log-likelihoods of the asked-for tokens, in nats: their sum, and how many there are. */
   loss(values: readonly Floats[], text: TuneText): Promise<{ sum: number; count: number }>;
   /**
+   * Which windows are answered exactly: 1 where each asked-for token is the likeliest after all tokens before it, which is
+   * when greedy decoding writes the whole answer.
+   *
+   * @returns (windows).
+   */
+  exact(values: readonly Floats[], text: TuneText): Promise<Uint8Array<ArrayBuffer>>;
+  /**
    * Adds ∂(scale · Σ nll)/∂values to `into`, over the asked-for tokens of all windows at once.
    *
    * @returns Σ nll in nats, before scaling.
@@ -191,29 +198,18 @@ class BlockwiseModel implements TuneModel {
     scale: number | null,
     into: readonly Floats[],
   ): Promise<{ sum: number; count: number; back: Floats }> {
-    const c = this.config,
-      { width, embedWidth: e } = c,
-      tableLeaf = this.leaves.findIndex((l) => l.name === headName(c));
-    const table = (await this.#now(values, headName(c))).data, all = this.#own(values, -1), own: Params = {};
-    const frozen = await this.#frozenEnds(), uploaded = all[headName(c)] ?? frozen[headName(c)];
-    for (const name of headTensors(c)) if (all[name]) own[name] = all[name];
-    const inner: Params = Object.fromEntries(Object.entries(frozen).filter(([name]) => name !== headName(c)));
-    const asked: number[] = [];
-    for (let i = 0; i + 1 < text.ids.length; i++) {
-      if ((i + 1) % text.length > 0 && (text.mask?.[i + 1] ?? 1)) asked.push(i);
-    }
-    const back = new Float32Array(scale === null ? 0 : h.length),
-      atOnce = Math.max(16, Math.floor(logitsAtOnce / c.vocab));
+    const { width, embedWidth: e } = this.config,
+      tableLeaf = this.leaves.findIndex((l) => l.name === headName(this.config));
+    const table = (await this.#now(values, headName(this.config))).data, end = await this.#headOf(values);
+    const back = new Float32Array(scale === null ? 0 : h.length), all = asked(text), name = headName(this.config);
     let sum = 0;
-    for (let from = 0; from < asked.length; from += atOnce) {
-      const part = asked.slice(from, from + atOnce), n = part.length;
-      const state = new Float32Array(n * width), target = new Float32Array(n * e);
+    for (const part of this.#parts(all)) {
+      const n = part.length, target = new Float32Array(n * e);
       part.forEach((i, r) => {
-        state.set(h.subarray(i * width, (i + 1) * width), r * width);
         const id = text.ids[i + 1];
         target.set(table.subarray(id * e, (id + 1) * e), r * e);
       });
-      const args = [refs(own), refs(inner), uploaded.ref, array(state, [n, width]), array(target, [n, e])] as const;
+      const args = [...end.take(), array(rowsOf(h, width, part), [n, width]), array(target, [n, e])] as const;
       if (scale === null) {
         for (const x of await this.#head.loss(...args).data()) sum += x;
         continue;
@@ -224,15 +220,33 @@ class BlockwiseModel implements TuneModel {
       part.forEach((i, r) => back.set(g.subarray(r * width, (r + 1) * width) as Floats, i * width));
       await this.#collect(byOwn, -1, into);
       if (byTable === null) continue;
-      await this.#collect({ [headName(c)]: byTable.all }, -1, into);
+      await this.#collect({ [name]: byTable.all }, -1, into);
       const rows = await byTable.target.data(), to = into[tableLeaf];
       part.forEach((i, r) => {
         const at = text.ids[i + 1] * e;
         for (let j = 0; j < e; j++) to[at + j] += rows[r * e + j];
       });
     }
-    tree.dispose([all, frozen]);
-    return { sum, count: asked.length, back };
+    end.close();
+    return { sum, count: all.length, back };
+  }
+
+  /** What the head reads as it is now: `take` gives it to be consumed. */
+  async #headOf(values: readonly Floats[]) {
+    const c = this.config, trained = this.#own(values, -1), frozen = await this.#frozenEnds(), own: Params = {};
+    const table = trained[headName(c)] ?? frozen[headName(c)];
+    for (const name of headTensors(c)) if (trained[name]) own[name] = trained[name];
+    const inner = Object.fromEntries(Object.entries(frozen).filter(([name]) => name !== headName(c)));
+    return {
+      take: (): [Params, Params, np.Array] => [refs(own), refs(inner), table.ref],
+      close: () => tree.dispose([trained, frozen]),
+    };
+  }
+
+  /** So many positions at a time that their logits stay small. */
+  *#parts(positions: readonly number[]): Generator<readonly number[]> {
+    const atOnce = Math.max(16, Math.floor(logitsAtOnce / this.config.vocab));
+    for (let from = 0; from < positions.length; from += atOnce) yield positions.slice(from, from + atOnce);
   }
 
   /** Adds the gradients of a block's trained tensors. */
@@ -244,11 +258,30 @@ class BlockwiseModel implements TuneModel {
     }
   }
 
-  async loss(values: readonly Floats[], text: TuneText): Promise<{ sum: number; count: number }> {
-    this.#check(text);
+  /** What leaves the last block. */
+  async #last(values: readonly Floats[], text: TuneText): Promise<Floats> {
     let last: Floats = new Float32Array(0);
     for await (const h of this.#flow(values, text)) last = h;
-    const { sum, count } = await this.#ends(values, text, last, null, []);
+    return last;
+  }
+
+  async exact(values: readonly Floats[], text: TuneText): Promise<Uint8Array<ArrayBuffer>> {
+    this.#check(text);
+    const h = await this.#last(values, text), end = await this.#headOf(values), { width } = this.config;
+    const right = new Uint8Array(text.windows).fill(1);
+    for (const part of this.#parts(asked(text))) {
+      const ids = await this.#head.guess(...end.take(), array(rowsOf(h, width, part), [part.length, width])).data();
+      part.forEach((i, r) => {
+        if (ids[r] !== text.ids[i + 1]) right[Math.floor(i / text.length)] = 0;
+      });
+    }
+    end.close();
+    return right;
+  }
+
+  async loss(values: readonly Floats[], text: TuneText): Promise<{ sum: number; count: number }> {
+    this.#check(text);
+    const { sum, count } = await this.#ends(values, text, await this.#last(values, text), null, []);
     return { sum, count };
   }
 
@@ -287,6 +320,20 @@ class BlockwiseModel implements TuneModel {
 
 const embedName = (c: ModelConfig) => `${c.names.base}${c.names.embed}.weight`;
 const headName = (c: ModelConfig) => c.tied ? embedName(c) : `${c.names.head}.weight`;
+
+/** Positions whose next token is asked for. */
+function asked({ ids, length, mask }: TuneText): number[] {
+  const found: number[] = [];
+  for (let i = 0; i + 1 < ids.length; i++) if ((i + 1) % length > 0 && (mask?.[i + 1] ?? 1)) found.push(i);
+  return found;
+}
+
+/** The chosen rows of h (n, width). */
+function rowsOf(h: Floats, width: number, rows: readonly number[]): Floats {
+  const out = new Float32Array(rows.length * width);
+  rows.forEach((i, r) => out.set(h.subarray(i * width, (i + 1) * width), r * width));
+  return out;
+}
 
 /** A LoRA's B times α/r; consumes the arrays. */
 function scaledSides(own: Params, scale: number): Params {

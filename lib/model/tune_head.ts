@@ -20,6 +20,8 @@ export interface HeadGradients {
 export interface HeadPasses {
   /** h (n, width), table (V, E), the targets' rows of it (n, E) → negative log-likelihoods (n), in nats. */
   loss(own: Params, frozen: Params, table: np.Array, h: np.Array, target: np.Array): np.Array;
+  /** The likeliest ids (n). */
+  guess(own: Params, frozen: Params, table: np.Array, h: np.Array): np.Array;
   backward(
     own: Params,
     frozen: Params,
@@ -66,6 +68,7 @@ export function compileHead(c: ModelConfig): HeadPasses {
     tree.dispose([logits, sum]);
     return nll;
   });
+  const runGuess = jit((y: np.Array, table: np.Array) => np.argmax(np.matmul(y, np.transpose(table)), -1));
   const runShares = jit((y: np.Array, table: np.Array, target: np.Array): [np.Array, np.Array] => {
     const [nll, logits, sum] = likelihood(y, table, target);
     return [nll, np.exp(logits.sub(sum.reshape([sum.shape[0], 1])))];
@@ -84,6 +87,7 @@ export function compileHead(c: ModelConfig): HeadPasses {
     & { dispose(): void };
   return {
     loss: (own, frozen, table, h, target) => runLoss(runFinish(own, h, frozen), table, target),
+    guess: (own, frozen, table, h) => runGuess(runFinish(own, h, frozen), table),
     backward(own, frozen, table, h, target, scale, tableToo) {
       const y = runFinish(refs(own), h.ref, refs(frozen)), factor = np.array(Float32Array.of(scale));
       const [nll, shares] = runShares(y.ref, table.ref, target.ref);
@@ -95,7 +99,7 @@ export function compileHead(c: ModelConfig): HeadPasses {
       value.dispose();
       return { nll, own: byOwn, h: byInput, table: forTable };
     },
-    close: () => [runFinish, runLoss, runShares, byState, byTable, back].forEach((f) => f.dispose()),
+    close: () => [runFinish, runLoss, runGuess, runShares, byState, byTable, back].forEach((f) => f.dispose()),
   };
 }
 

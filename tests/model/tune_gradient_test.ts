@@ -144,3 +144,24 @@ Deno.test("gradient() of windows taken one after another adds up to that of all 
   together.forEach((g, i) => assertWithin(parts[i], g, 1e-5 * Math.max(...g.map(Math.abs)), m.leaves[i].name));
   m.close();
 });
+
+Deno.test("exact() is 1 where the likeliest token of each asked-for position is the text's", options, async () => {
+  const { files, ids } = await llama, length = 8, model = await openLanguageModel(files);
+  const m = await openTuneModel(files, { method: "wct", ids }), values = await m.start(0);
+  const given = randomIds(3 * length, 128), mask = new Uint8Array(3 * length);
+  for (let w = 0; w < 3; w++) mask.fill(1, w * length + 5, w * length + 7);
+  // Greedy decoding, a token at a time, makes windows 0 and 2 right; in window 1 the second answer is another token.
+  for (const at of [5, 6]) {
+    let h = await model.embed(given, 3, length);
+    for (let b = 0; b < model.blocks; b++) h = await (await model.openBlock(b)).forward(h);
+    const { data, cols } = await model.logits(h);
+    for (let w = 0; w < 3; w++) {
+      const row = data.subarray((w * length + at - 1) * cols, (w * length + at) * cols);
+      given[w * length + at] = row.indexOf(Math.max(...row));
+    }
+  }
+  given[length + 6] = (given[length + 6] + 1) % 128;
+  assert.deepEqual([...await m.exact(values, { ids: given, windows: 3, length, mask })], [1, 0, 1]);
+  model.close();
+  m.close();
+});
