@@ -92,7 +92,8 @@ export async function runCells(cells: readonly Cell[], o: SweepOptions = {}): Pr
   return cells.map((c) => reports.get(c)!);
 }
 
-interface Place {
+/** The folder of one experiment. */
+export interface Place {
   /** Folder of the quantized model. */
   readonly out: string;
   /** Its report on this evaluation text. */
@@ -100,7 +101,8 @@ interface Place {
   readonly known: Report | null;
 }
 
-async function placeOf(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): Promise<Place> {
+/** Where the run of a recipe lies, and its report where it is finished. */
+export async function placeOf(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): Promise<Place> {
   const { recipe, evaluation } = x, fingerprint = await fingerprintOf(x, kernels);
   const name = `${recipe.method}-${recipe.bits}-${sha256Hex(JSON.stringify(fingerprint)).slice(0, 16)}`;
   const out = join(o.folder ?? join(labPaths().out, "runs"), name);

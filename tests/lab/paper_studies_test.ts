@@ -20,6 +20,7 @@ import {
   overheadSentence,
   weakCases,
 } from "../../lib/lab/overhead.ts";
+import { taskCases } from "../../lib/lab/tasks/task_study.ts";
 import { cutOf, truncationCases } from "../../lib/lab/truncation.ts";
 import { dampCases, lengthCases, sampleCases, textCases } from "../../lib/lab/calibration_study.ts";
 import { type Variant, variantNumbers, variantSentence, withSpread } from "../../lib/lab/variants.ts";
@@ -188,6 +189,7 @@ Deno.test("The sweeps of SmolLM2 are the very experiments of their notebooks", a
       { label: "columns in all linears", method: "owq", bits: 3.1 },
       ...subsetCases("q_proj k_proj", 3.1),
     ],
+    "10-tasks": taskCases(3, 3.1),
   };
   for (const [name, cases] of Object.entries(studies)) {
     const path = join(labPaths().notebooks, "sweeps", `${name}.smollm2.json`);
