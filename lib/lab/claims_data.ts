@@ -215,6 +215,25 @@ export const CLAIMS: readonly Claim[] = [
     },
   },
   {
+    claim: "At 3.01 bits the weak columns add about 0.3 % to what is stored",
+    where: "text",
+    notebook: "11-time-memory",
+    rule:
+      "counted, not measured, for the shapes of OPT-66B and LLaMA-7B: values and indices are at most 0.35 % of the codes; in " +
+      "part: at most 0.5 %. It does not depend on the model that runs.",
+    find: (n) => {
+      const models = ["LLaMA-7B", "OPT-66B"], shares = models.map((m) => n.get(`${m} at 3.01/weak columns over codes`));
+      const worst = Math.max(...shares), own = "this model at 3.01";
+      return {
+        verdict: verdictOf(worst <= 0.0035, worst <= 0.005),
+        numbers: models.map((m, i) => `${m}: ${percent(shares[i])}`).join(", ") +
+          `; this model: ${percent(n.get(`${own}/weak columns over codes`))}, ${
+            n.get(`${own}/weak columns`)
+          } columns in all`,
+      };
+    },
+  },
+  {
     claim: "Tuning few columns (weak column tuning) is as good as LoRA on the same base",
     where: "figure 4",
     notebook: null,

@@ -92,8 +92,8 @@ export async function scoreModels(spec: string, rows: readonly Row[], tasks: rea
   return scores;
 }
 
-/** Where the packed models of some finished recipes lie. */
-async function packedFolders(recipes: readonly Recipe[]): Promise<string[]> {
+/** Folders of the packed models of some finished recipes, in their order. @throws LabError as openExperiment. */
+export async function packedFolders(recipes: readonly Recipe[]): Promise<string[]> {
   const cut = windowCache(), kernels = await openKernels("auto"), folders: string[] = [];
   try {
     for (const recipe of recipes) {
