@@ -20,3 +20,6 @@ export {
   weakColumnTable,
 } from "./compare_figures.ts";
 export * from "./studies.ts";
+export * from "./tune_figures.ts";
+export * from "./tune_study.ts";
+export { openTuneTexts } from "./tune_text.ts";

@@ -1,5 +1,6 @@
 // The text of a tuning: running text cut into windows, or questions with answers, a line of JSON each.
 import { basename } from "node:path";
+import { fileURLToPath } from "node:url";
 import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
 import type { ModelFiles } from "../io/open_model.ts";
@@ -7,6 +8,9 @@ import { openText } from "../io/text.ts";
 import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import { openWindows } from "../io/windows.ts";
 import { takeWindows, type TuneItem, type TuneText, windowsOfItems, windowsOfTokens } from "../model/tune_text.ts";
+
+/** The lab's own license: legal English, unlike the embedded model's books, and in every clone. */
+const LICENSE = fileURLToPath(new URL("../../LICENSE", import.meta.url));
 
 /** A text to tune on, and one to measure on. */
 export interface TuneTexts {
@@ -26,7 +30,7 @@ export interface QuestionItem {
 
 /** Where texts come from. */
 export interface TuneTextOptions {
-  /** TEXT, or a .jsonl file of {"prompt", "answer"}. */
+  /** TEXT, a .jsonl file of {"prompt", "answer"}, or `license`. */
   readonly data: string;
   /** The same, to measure on; "" for none. Absent: the last tenth of the windows of a file, the end of a book. */
   readonly heldOut?: string;
@@ -54,7 +58,7 @@ export async function openTuneTexts(files: ModelFiles, o: TuneTextOptions): Prom
     if (text.endsWith(".jsonl")) {
       return { ...questionWindows(await readQuestions(text), tokenizer, o.length, basename(text)) };
     }
-    const { label, text: whole } = await openText(text, {
+    const { label, text: whole } = await openText(text === "license" ? LICENSE : text, {
       purpose,
       ...(o.localCopy ? { localCopy: o.localCopy } : {}),
     });

@@ -37,7 +37,7 @@ const INFO = {
     data: {
       value: "TEXT",
       help:
-        "a text file, a .jsonl file of prompts and answers, a .safetensors with input_ids, moby-dick, sotu, wikitext2, ptb",
+        "a text file, a .jsonl file of prompts and answers, a .safetensors with input_ids, moby-dick, sotu, wikitext2, ptb, license",
     },
     text: { value: "TEXT", help: "the same as --data" },
     "held-out": { value: "TEXT", help: "to measure on, as --data; by default the last tenth of it (a book's own end)" },

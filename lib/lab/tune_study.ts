@@ -1,0 +1,204 @@
+// Notebook wct: ways to tune one quantized base on one text, side by side. OWQ, arXiv 2306.02272, figure 4.
+import { join } from "node:path";
+import { sha256Hex } from "../io/digest.ts";
+import { LabError } from "../io/errors.ts";
+import type { ModelFiles } from "../io/open_model.ts";
+import type { Matrix } from "../io/tensor.ts";
+import { type MeanWithError, meanWithError } from "../model/scorer.ts";
+import { TUNE_DEFAULTS, tunedLoss, type TunePoint, type TuneRecipe, tuneRecipe } from "../model/tune.ts";
+import { openTuneModel } from "../model/tune_gradient.ts";
+import { takeWindows, type TuneText } from "../model/tune_text.ts";
+import { runExperiment } from "./experiment.ts";
+import { resolveModel } from "./open.ts";
+import { PACKED_INDEX } from "./packed.ts";
+import { labPaths } from "./paths.ts";
+import { makeRecipe, type TextRecipe } from "./recipe.ts";
+import { type Instruction, instructions } from "./tasks/instructions.ts";
+import { LORA_ALPHA, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
+import { questionWindows, type TuneTexts } from "./tune_text.ts";
+import { openTuned, type Tuned, withTuned } from "./tuned.ts";
+import { labVersion } from "./version.ts";
+
+/** One way to tune, with its learning rate. */
+export interface TuneCase {
+  /** "WCT, 8 columns", "LoRA, rank 64", "full". */
+  readonly label: string;
+  readonly way: TuneWay;
+  /** Columns or rank; 0 for full. */
+  readonly rank: number;
+  readonly learningRate: number;
+}
+
+/** A case with its runs, one a seed. */
+export interface TuneRow extends TuneCase {
+  readonly reports: readonly TuneReport[];
+  /** Folders of the runs. */
+  readonly folders: readonly string[];
+}
+
+/**
+ * Ways from a line such as "wct:8:0.01 lora:64:0.01 full:0:0.003": method, columns or rank, learning rate.
+ *
+ * @throws LabError "input" for a word that is none.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { tuneCases } from "./tune_study.ts";
+ * assert.deepEqual(tuneCases("wct:8:0.01 full:0:0.003").map((c) => c.label), ["WCT, 8 columns", "full"]);
+ * ```
+ */
+export function tuneCases(line: string): TuneCase[] {
+  return line.trim().split(/\s+/).map((word) => {
+    const [method, size, rate] = word.split(":"), rank = Number(size), learningRate = Number(rate);
+    if (!Number.isInteger(rank) || !(learningRate > 0)) {
+      throw new LabError("input", `way "${word}"`, "is not METHOD:RANK:RATE", "Such as wct:8:0.01.");
+    }
+    if (method === "wct") return { label: `WCT, ${rank} columns`, way: { method }, rank, learningRate };
+    if (method === "full") return { label: "full", way: { method }, rank: 0, learningRate };
+    if (method === "lora") {
+      return { label: `LoRA, rank ${rank}`, way: { method, rank, alpha: LORA_ALPHA }, rank, learningRate };
+    }
+    throw new LabError("input", `way "${word}"`, `tunes by "${method}"`, "Ways are wct, lora and full.");
+  });
+}
+
+/**
+ * A base to tune: the model quantized by OWQ with `rank` weak columns of every linear, made once and kept under out/.
+ *
+ * @param text whose second moments choose the columns.
+ */
+export async function tuneBase(model: string, bits: number, rank: number, text: TextRecipe): Promise<ModelFiles> {
+  const recipe = makeRecipe({
+    model,
+    method: "owq",
+    bits,
+    rank,
+    calibration: text,
+    evaluation: { ...text, samples: 1 },
+  });
+  const key = sha256Hex(JSON.stringify([recipe, await labVersion()])).slice(0, 12);
+  const out = join(labPaths().out, "tune-bases", key);
+  if (!await Deno.stat(join(out, PACKED_INDEX)).catch(() => null)) {
+    await runExperiment(recipe, { out, resume: true, skipFloat: true });
+  }
+  return await resolveModel(out);
+}
+
+/**
+ * Tunes in each way with each seed, from the same base on the same windows.
+ *
+ * @param files the base; all cases of wct take its columns. @param onPoint after each step, for a live picture.
+ */
+export async function compareTuning(
+  o: {
+    readonly files: ModelFiles;
+    readonly cases: readonly TuneCase[];
+    readonly texts: TuneTexts;
+    readonly recipe: Partial<TuneRecipe>;
+    readonly seeds: readonly number[];
+    /** Measure the held-out text every so many steps; 0: before and after only. */
+    readonly measureEvery?: number;
+    readonly onPoint?: (label: string, curve: readonly TunePoint[]) => void;
+  },
+): Promise<TuneRow[]> {
+  const rows: TuneRow[] = [];
+  for (const c of o.cases) {
+    const reports: TuneReport[] = [], folders: string[] = [];
+    for (const seed of o.seeds) {
+      const out = await Deno.makeTempDir({ prefix: "tune-" });
+      folders.push(out);
+      reports.push(
+        await tuneModel({
+          files: o.files,
+          way: c.way,
+          recipe: tuneRecipe({ ...TUNE_DEFAULTS, ...o.recipe, learningRate: c.learningRate, seed }),
+          train: o.texts.train,
+          heldOut: o.texts.heldOut,
+          task: o.texts.label,
+          out,
+          measureEvery: o.measureEvery ?? 0,
+          onPoint: (_, curve) => o.onPoint?.(`${c.label}, seed ${seed}`, curve),
+        }),
+      );
+    }
+    rows.push({ ...c, reports, folders });
+  }
+  return rows;
+}
+
+/** Perplexity on the held-out text after each of a row's runs, of the values as they are stored. */
+export function tunedPerplexities(row: TuneRow): number[] {
+  return row.reports.map((r) => Math.exp(r.heldOut?.stored ?? NaN));
+}
+
+/** What a run changed in one linear: |Ŵ_tuned − Ŵ| (out, in). */
+export async function changeOf(files: ModelFiles, folder: string, linear: string): Promise<Matrix> {
+  const tuned = await openTuned(join(folder, "tuned.safetensors"), files), name = `${linear}.weight`;
+  const before = await files.source.read(name), after = await withTuned(files, tuned).source.read(name);
+  tuned.close();
+  return { data: after.data.map((x, i) => Math.abs(x - before.data[i])), rows: before.shape[0], cols: before.shape[1] };
+}
+
+/** Perplexities of views of one base on texts. */
+export interface SwapRow {
+  readonly label: string;
+  readonly perplexities: readonly number[];
+}
+
+/**
+ * Serves tasks from one base: measures each file of tuned columns, and none, on each text.
+ *
+ * @param folders of runs. @param texts one a task; of instructions only the answers count.
+ */
+export async function swapTasks(
+  files: ModelFiles,
+  folders: Readonly<Record<string, string>>,
+  texts: Readonly<Record<string, TuneText>>,
+): Promise<SwapRow[]> {
+  const rows: SwapRow[] = [], open: Tuned[] = [];
+  const views: [string, ModelFiles][] = [["the base", files]];
+  for (const [label, folder] of Object.entries(folders)) {
+    const tuned = await openTuned(join(folder, "tuned.safetensors"), files);
+    open.push(tuned);
+    views.push([`columns for ${label}`, withTuned(files, tuned)]);
+  }
+  for (const [label, view] of views) {
+    const model = await openTuneModel(view, { method: "none" }), perplexities: number[] = [];
+    for (const text of Object.values(texts)) perplexities.push(Math.exp(await tunedLoss(model, [], text, 16)));
+    model.close();
+    rows.push({ label, perplexities });
+  }
+  for (const tuned of open) tuned.close();
+  return rows;
+}
+
+/** The kit's instructions as windows of a model: to learn from, and to test with. */
+export async function instructionTexts(
+  files: ModelFiles,
+  o: { readonly length: number; readonly train: number; readonly test: number; readonly seed: number },
+): Promise<{ texts: TuneTexts; test: TuneText; items: readonly Instruction[] }> {
+  const tokenizer = await files.tokenizer();
+  if (!tokenizer) throw new LabError("input", files.label, "has no tokenizer, which instructions need");
+  const made = instructions(o),
+    windows = (items: readonly Instruction[]) => questionWindows(items, tokenizer, o.length, "instructions");
+  const train = windows(made.train), test = windows(made.test);
+  return { texts: { train, heldOut: test, label: "instructions", sha256: "" }, test, items: made.test };
+}
+
+/**
+ * Share of instructions answered exactly, by greedy decoding, with Wilson's interval.
+ *
+ * @param folder of a run; null for the base itself.
+ */
+export async function exactMatch(files: ModelFiles, folder: string | null, test: TuneText): Promise<MeanWithError> {
+  const tuned = folder === null ? null : await openTuned(join(folder, "tuned.safetensors"), files);
+  const model = await openTuneModel(tuned ? withTuned(files, tuned) : files, { method: "none" });
+  const right: number[] = [];
+  for (let w = 0; w < test.windows; w += 20) {
+    const which = Array.from({ length: Math.min(20, test.windows - w) }, (_, i) => w + i);
+    right.push(...await model.exact([], takeWindows(test, which)));
+  }
+  model.close();
+  tuned?.close();
+  return meanWithError(right);
+}
