@@ -268,7 +268,7 @@ async function record(gpu: Gpu, buffers: Buffers, { size, strips }: Factor, pivo
 /** M (n, n) from the finished strips. */
 async function finish(gpu: Gpu, buffers: Buffers, { size, strips }: Factor, n: number): Promise<Floats> {
   const pipeline = await loadKernel(gpu, { file: "reverse_cholesky.wgsl", entry: "finish" });
-  const feedback = new Float32Array(n * n);
+  let feedback: Floats | null = null;
   for (const { buffer, first, columns } of strips) {
     const width = Math.min(columns, n - first);
     if (width <= 0) continue;
@@ -284,7 +284,8 @@ async function finish(gpu: Gpu, buffers: Buffers, { size, strips }: Factor, n: n
     gpu.device.queue.submit([encoder.finish()]);
     const part = new Float32Array(await buffers.read(out, n * width * 4));
     if (width === n) return part;
+    feedback ??= new Float32Array(n * n); // only where there are several parts: new memory costs
     for (let j = 0; j < n; j++) feedback.set(part.subarray(j * width, (j + 1) * width), j * n + n - first - width);
   }
-  return feedback;
+  return feedback!;
 }
