@@ -236,7 +236,24 @@ export const CLAIMS: readonly Claim[] = [
   {
     claim: "Tuning few columns (weak column tuning) is as good as LoRA on the same base",
     where: "figure 4",
-    notebook: null,
+    notebook: "12-wct",
+    rule:
+      "with fewer trained values held-out perplexity is no more than the noise above the best LoRA's, in the mean over seeds; " +
+      "in part: 90 % of that LoRA's gain over the base (in nats) are there. The judge is perplexity, not GPT-4.",
+    find: (n) => {
+      const best = (start: string) =>
+        n.rows("/perplexity").filter((r) => r.startsWith(start))
+          .sort((a, b) => n.get(`${a}/perplexity`) - n.get(`${b}/perplexity`))[0];
+      const rows = [best("WCT"), best("LoRA")], nats = (r: string) => Math.log(n.get(`${r}/perplexity`));
+      const [w, l] = rows.map(nats), base = nats("base"), values = rows.map((r) => n.get(`${r}/trained values`));
+      const fewer = values[0] < values[1], kept = (base - w) / (base - l);
+      return {
+        verdict: verdictOf(fewer && w <= l + Math.log(1 + NOISE), fewer && kept >= 0.9),
+        numbers: `base: ${n.say("base/perplexity")}, ` +
+          rows.map((r, i) => `${r}: ${n.say(`${r}/perplexity`)} (${values[i]} values)`).join(", ") +
+          `; of LoRA's gain: ${percent(kept)}`,
+      };
+    },
   },
   {
     claim: "OWQ needs far less overhead than groups for the same quality",

@@ -1,6 +1,5 @@
 // Pictures, tables and sentences of notebook wct.
 import type { Matrix } from "../io/tensor.ts";
-import type { MeanWithError } from "../model/scorer.ts";
 import { llamaBlockValues } from "../model/tune_count.ts";
 import type { TunePoint } from "../model/tune.ts";
 import { bundleOf, openScreen, type Screen } from "./display.ts";
@@ -121,19 +120,14 @@ export function tuningSentence(rows: readonly TuneRow[]): string {
     } times fewer.`;
 }
 
-/** Perplexity of each text under each task's columns. */
+/** Each text under each task's columns. */
 export function swapTable(rows: readonly SwapRow[], texts: readonly string[]): Table {
+  const p = (x: number) => `${(100 * x).toFixed(1)} %`;
   return table(
-    ["served", ...texts.map((t) => `perplexity on ${t}`)],
-    rows.map((r) => [r.label, ...r.perplexities]),
-    "One packed base, open once; only the columns change.",
+    ["served", ...texts.map((t) => `perplexity on ${t}`), "answered exactly", "95 % interval"],
+    rows.map(({ label, perplexities, exact: e }) => [label, ...perplexities, p(e.mean), `${p(e.low)} … ${p(e.high)}`]),
+    `One packed base, opened once; only the columns change. ${rows[0].exact.n} instructions, greedy decoding.`,
   );
-}
-
-/** Exact match in a sentence. */
-export function exactSentence(label: string, m: MeanWithError): string {
-  const p = (x: number) => (100 * x).toFixed(1);
-  return `${label}: ${p(m.mean)} % of ${m.n} instructions answered exactly (95 % interval ${p(m.low)} … ${p(m.high)}).`;
 }
 
 /** The numbers of a comparison, for the record. */
@@ -196,18 +190,15 @@ export function liveCurve(screen: Screen = openScreen(), now: () => number = () 
   };
 }
 
-/** Perplexities of swapped tasks, for the record. */
+/** Swapped tasks, for the record; shares of few questions jump, so they are kept for readers. */
 export function swapNumbers(rows: readonly SwapRow[]): Record<string, RecordedNumber> {
-  return Object.fromEntries(rows.map((r) => [`${r.label}/perplexity of each task`, relative(r.perplexities, 0.03)]));
-}
-
-/** Exact match, for the record: counts of few questions jump, so they are held to the interval's width. */
-export function exactNumbers(m: Readonly<Record<string, MeanWithError>>): Record<string, RecordedNumber> {
-  return Object.fromEntries(
-    Object.entries(m).flatMap(([label, { mean, low, high, n }]) => [
-      [`instructions, ${label}/exact match`, timing(mean, "share")],
-      [`instructions, ${label}/interval`, timing(high - low, "share")],
-      [`instructions, ${label}/items`, exact(n)],
-    ]),
-  );
+  return Object.fromEntries(rows.flatMap(({ label, perplexities, exact: e }) => [
+    [`${label}/perplexity of each task`, relative(perplexities, 0.03)],
+    [`${label}/exact match`, {
+      value: [e.mean, e.low, e.high],
+      tolerance: "timing" as const,
+      unit: "share, 95 % interval",
+    }],
+    [`${label}/instructions`, exact(e.n)],
+  ]));
 }

@@ -9,7 +9,7 @@ import { modelConfig } from "../model/families.ts";
 import { runTuning, startTuning, tunedLoss, type TunePoint, type TuneRecipe } from "../model/tune.ts";
 import { loadTuning, saveTuning, type TuneOrigin } from "../model/tune_checkpoint.ts";
 import { type TuneCost, tuneCost } from "../model/tune_count.ts";
-import { openTuneModel } from "../model/tune_gradient.ts";
+import { openTuneModel, type TuneModel } from "../model/tune_gradient.ts";
 import { type Trainable, tuneLeaves } from "../model/tune_leaves.ts";
 import type { TuneText } from "../model/tune_text.ts";
 import { baseFingerprint, packedWeakIds, saveTuned, TUNED_FORMAT } from "./tuned.ts";
@@ -37,6 +37,8 @@ export interface TuneOptions {
   /** The base, open; a packed folder for wct. */
   readonly files: ModelFiles;
   readonly way: TuneWay;
+  /** The base opened for this way, where several runs share it; it stays open. */
+  readonly model?: TuneModel;
   readonly recipe: TuneRecipe;
   readonly train: TuneText;
   readonly heldOut: TuneText | null;
@@ -127,7 +129,7 @@ export function costOf(files: ModelFiles, t: Trainable, recipe: TuneRecipe, leng
 export async function tuneModel(o: TuneOptions): Promise<TuneReport> {
   const { files, way, recipe, train, out } = o, begun = performance.now();
   const trainable = await trainableOf(files, way), baseSha256 = await baseFingerprint(files, way.method);
-  const model = await openTuneModel(files, trainable), cost = costOf(files, trainable, recipe, train.length);
+  const model = o.model ?? await openTuneModel(files, trainable), cost = costOf(files, trainable, recipe, train.length);
   const ranks = trainable.method === "wct" ? [...trainable.ids.values()].map((ids) => ids.length) : [];
   const text = textSha256(train), path = join(out, "checkpoint.safetensors");
   const origin: TuneOrigin = { recipe, trains: describeWay(way, ranks), base: files.label, baseSha256, text };
@@ -184,7 +186,7 @@ export async function tuneModel(o: TuneOptions): Promise<TuneReport> {
     const lossOf = (values: readonly Floats[], text: TuneText) => tunedLoss(model, values, text, recipe.batch);
     const heldOut = o.heldOut && {
       base: curve[0].heldOut ?? NaN,
-      trained: await lossOf(state.values, o.heldOut),
+      trained: (curve.at(-1)!.step === state.step && curve.at(-1)!.heldOut) || await lossOf(state.values, o.heldOut),
       stored: await lossOf(state.values.map((v) => v.map(Math.f16round)), o.heldOut),
     };
     const times = curve.slice(1).map((p, i) => p.heldOut === null ? p.seconds - curve[i].seconds : NaN);
@@ -208,6 +210,6 @@ export async function tuneModel(o: TuneOptions): Promise<TuneReport> {
     await atomicWriteText(join(out, "tuning.json"), JSON.stringify(report, null, 1) + "\n");
     return report;
   } finally {
-    model.close();
+    if (!o.model) model.close();
   }
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
 import type { ModelFiles } from "../io/open_model.ts";
-import type { Matrix } from "../io/tensor.ts";
+import type { Floats, Matrix } from "../io/tensor.ts";
 import { type MeanWithError, meanWithError } from "../model/scorer.ts";
 import { TUNE_DEFAULTS, tunedLoss, type TunePoint, type TuneRecipe, tuneRecipe } from "../model/tune.ts";
 import { openTuneModel } from "../model/tune_gradient.ts";
@@ -14,9 +14,9 @@ import { PACKED_INDEX } from "./packed.ts";
 import { labPaths } from "./paths.ts";
 import { makeRecipe, type TextRecipe } from "./recipe.ts";
 import { type Instruction, instructions } from "./tasks/instructions.ts";
-import { LORA_ALPHA, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
+import { LORA_ALPHA, trainableOf, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
 import { questionWindows, type TuneTexts } from "./tune_text.ts";
-import { openTuned, type Tuned, withTuned } from "./tuned.ts";
+import { openTuned, tunedValues, withTuned } from "./tuned.ts";
 import { labVersion } from "./version.ts";
 
 /** One way to tune, with its learning rate. */
@@ -104,6 +104,10 @@ export async function compareTuning(
   const rows: TuneRow[] = [];
   for (const c of o.cases) {
     const reports: TuneReport[] = [], folders: string[] = [];
+    const model = await openTuneModel(
+      o.files,
+      await trainableOf(o.files, c.way, c.way.method === "wct" ? c.rank : undefined),
+    );
     for (const seed of o.seeds) {
       const out = await Deno.makeTempDir({ prefix: "tune-" });
       folders.push(out);
@@ -111,6 +115,7 @@ export async function compareTuning(
         await tuneModel({
           files: o.files,
           way: c.way,
+          model,
           recipe: tuneRecipe({ ...TUNE_DEFAULTS, ...o.recipe, learningRate: c.learningRate, seed }),
           train: o.texts.train,
           heldOut: o.texts.heldOut,
@@ -121,6 +126,7 @@ export async function compareTuning(
         }),
       );
     }
+    model.close();
     rows.push({ ...c, reports, folders });
   }
   return rows;
@@ -139,36 +145,42 @@ export async function changeOf(files: ModelFiles, folder: string, linear: string
   return { data: after.data.map((x, i) => Math.abs(x - before.data[i])), rows: before.shape[0], cols: before.shape[1] };
 }
 
-/** Perplexities of views of one base on texts. */
+/** What one set of columns achieves. */
 export interface SwapRow {
   readonly label: string;
+  /** On each task's text; of instructions only the answers count. */
   readonly perplexities: readonly number[];
+  /** Share of the last text's windows that are answered exactly by greedy decoding, with Wilson's interval. */
+  readonly exact: MeanWithError;
 }
 
 /**
- * Serves tasks from one base: measures each file of tuned columns, and none, on each text.
+ * Serves tasks from one base, opened once: with its own weak columns, then with each task's.
  *
- * @param folders of runs. @param texts one a task; of instructions only the answers count.
+ * @param folders of runs of wct. @param texts one a task, the last of questions.
  */
 export async function swapTasks(
   files: ModelFiles,
   folders: Readonly<Record<string, string>>,
-  texts: Readonly<Record<string, TuneText>>,
+  texts: readonly TuneText[],
 ): Promise<SwapRow[]> {
-  const rows: SwapRow[] = [], open: Tuned[] = [];
-  const views: [string, ModelFiles][] = [["the base", files]];
+  const model = await openTuneModel(files, await trainableOf(files, { method: "wct" })), rows: SwapRow[] = [];
+  const measure = async (label: string, values: readonly Floats[]) => {
+    const perplexities: number[] = [], right: number[] = [], questions = texts[texts.length - 1];
+    for (const text of texts) perplexities.push(Math.exp(await tunedLoss(model, values, text, 10)));
+    for (let w = 0; w < questions.windows; w += 10) {
+      const which = Array.from({ length: Math.min(10, questions.windows - w) }, (_, i) => w + i);
+      right.push(...await model.exact(values, takeWindows(questions, which)));
+    }
+    rows.push({ label, perplexities, exact: meanWithError(right) });
+  };
+  await measure("the base", await model.start(0));
   for (const [label, folder] of Object.entries(folders)) {
     const tuned = await openTuned(join(folder, "tuned.safetensors"), files);
-    open.push(tuned);
-    views.push([`columns for ${label}`, withTuned(files, tuned)]);
+    await measure(`columns for ${label}`, await tunedValues(tuned, model.leaves));
+    tuned.close();
   }
-  for (const [label, view] of views) {
-    const model = await openTuneModel(view, { method: "none" }), perplexities: number[] = [];
-    for (const text of Object.values(texts)) perplexities.push(Math.exp(await tunedLoss(model, [], text, 16)));
-    model.close();
-    rows.push({ label, perplexities });
-  }
-  for (const tuned of open) tuned.close();
+  model.close();
   return rows;
 }
 
@@ -183,22 +195,4 @@ export async function instructionTexts(
     windows = (items: readonly Instruction[]) => questionWindows(items, tokenizer, o.length, "instructions");
   const train = windows(made.train), test = windows(made.test);
   return { texts: { train, heldOut: test, label: "instructions", sha256: "" }, test, items: made.test };
-}
-
-/**
- * Share of instructions answered exactly, by greedy decoding, with Wilson's interval.
- *
- * @param folder of a run; null for the base itself.
- */
-export async function exactMatch(files: ModelFiles, folder: string | null, test: TuneText): Promise<MeanWithError> {
-  const tuned = folder === null ? null : await openTuned(join(folder, "tuned.safetensors"), files);
-  const model = await openTuneModel(tuned ? withTuned(files, tuned) : files, { method: "none" });
-  const right: number[] = [];
-  for (let w = 0; w < test.windows; w += 20) {
-    const which = Array.from({ length: Math.min(20, test.windows - w) }, (_, i) => w + i);
-    right.push(...await model.exact([], takeWindows(test, which)));
-  }
-  model.close();
-  tuned?.close();
-  return meanWithError(right);
 }

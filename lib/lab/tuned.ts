@@ -163,6 +163,25 @@ export async function openTuned(path: string, files: ModelFiles): Promise<Tuned>
 }
 
 /**
+ * The values of a tuned file as a model that is open for tuning takes them: the fastest way to change from task to task.
+ *
+ * @param leaves of the model, opened on the same base for the same way.
+ * @throws LabError "format" where the file has not what a leaf needs.
+ */
+export async function tunedValues(tuned: Tuned, leaves: readonly TuneLeaf[]): Promise<Floats[]> {
+  const { file, info } = tuned, values: Floats[] = [];
+  for (const { name, shape } of leaves) {
+    const stored = info.method === "wct" ? name.replace(/\.side_out$/, ".weak") : storedName(name);
+    const { data, shape: is } = await file.read(stored);
+    if (is.join() !== shape.join()) {
+      throw new LabError("format", `${tuned.path}: ${stored}`, `shape [${is.join(", ")}], not [${shape.join(", ")}]`);
+    }
+    values.push(data);
+  }
+  return values;
+}
+
+/**
  * The base with a task's tuned values in place: a view, nothing is copied. Another task is another view of the same base.
  *
  * @param files the base, open. @param tuned a file opened for it.
