@@ -22,4 +22,3 @@ export {
 export * from "./studies.ts";
 export * from "./tune_figures.ts";
 export * from "./tune_study.ts";
-export { openTuneTexts } from "./tune_text.ts";

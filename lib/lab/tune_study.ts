@@ -15,7 +15,7 @@ import { labPaths } from "./paths.ts";
 import { makeRecipe, type TextRecipe } from "./recipe.ts";
 import { type Instruction, instructions } from "./tasks/instructions.ts";
 import { LORA_ALPHA, trainableOf, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
-import { questionWindows, type TuneTexts } from "./tune_text.ts";
+import { openTuneTexts, questionWindows, type TuneTexts } from "./tune_text.ts";
 import { openTuned, tunedValues, withTuned } from "./tuned.ts";
 import { labVersion } from "./version.ts";
 
@@ -60,6 +60,23 @@ export function tuneCases(line: string): TuneCase[] {
     }
     throw new LabError("input", `way "${word}"`, `tunes by "${method}"`, "Ways are wct, lora and full.");
   });
+}
+
+/**
+ * The texts of a study: as openTuneTexts, but a text to measure on must be there.
+ *
+ * @param data TEXT, such as `license`. @param length tokens a window.
+ * @throws LabError "input" where the text is too short to hold anything out.
+ */
+export async function studyTexts(
+  files: ModelFiles,
+  data: string,
+  length: number,
+): Promise<TuneTexts & { readonly heldOut: TuneText }> {
+  const texts = await openTuneTexts(files, { data, length, seed: 0 }), { heldOut } = texts;
+  if (heldOut) return { ...texts, heldOut };
+  const problem = `its ${texts.train.windows} windows of ${length} are too few to hold some out`;
+  throw new LabError("input", texts.label, problem, "Give a longer text, or shorter windows.");
 }
 
 /**
