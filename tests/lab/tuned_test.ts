@@ -13,6 +13,7 @@ import { resolveModel } from "../../lib/lab/open.ts";
 import { makeRecipe, type RecipeInput } from "../../lib/lab/recipe.ts";
 import { trainableOf, tuneModel, type TuneOptions } from "../../lib/lab/tune_run.ts";
 import { baseFingerprint, mergeTuned, openTuned, withTuned } from "../../lib/lab/tuned.ts";
+import { swapTasks } from "../../lib/lab/tune_study.ts";
 import { openTuneTexts, questionWindows } from "../../lib/lab/tune_text.ts";
 import { openLanguageModel } from "../../lib/model/language_model.ts";
 import { perplexity } from "../../lib/model/perplexity.ts";
@@ -126,6 +127,12 @@ Deno.test("withTuned() serves two tasks from one base by swapping columns", opti
     losses.push([await lossOf(view, tasks[0]), await lossOf(view, tasks[1])]);
   }
   const [own0, own1, plain, again] = losses;
+  const folders = { a: join(root, "swap0"), b: join(root, "swap1") }, served = await swapTasks(files, folders, tasks);
+  for (const [i, expected] of [plain, own0, own1].entries()) {
+    served[i].perplexities.forEach((p, k) =>
+      assertRelative(Math.log(p), expected[k], 1e-5, `${served[i].label}, text ${k}`)
+    );
+  }
   assert.ok(own0[0] < plain[0] - 0.05 && own0[0] < own1[0] - 0.05, `task 0: ${losses.map((l) => l[0])}`);
   assert.ok(own1[1] < plain[1] - 0.05 && own1[1] < own0[1] - 0.05, `task 1: ${losses.map((l) => l[1])}`);
   assert.deepEqual(again, own0);
