@@ -15,7 +15,7 @@ import { labPaths } from "./paths.ts";
 import { makeRecipe, type TextRecipe } from "./recipe.ts";
 import { type Instruction, instructions } from "./tasks/instructions.ts";
 import { LORA_ALPHA, trainableOf, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
-import { openTuneTexts, questionWindows, type TuneTexts } from "./tune_text.ts";
+import { openTuneTexts, questionWindows, textSha256, type TuneTexts } from "./tune_text.ts";
 import { openTuned, tunedValues, withTuned } from "./tuned.ts";
 import { labVersion } from "./version.ts";
 
@@ -65,16 +65,20 @@ export function tuneCases(line: string): TuneCase[] {
 /**
  * The texts of a study: as openTuneTexts, but a text to measure on must be there.
  *
- * @param data TEXT, such as `license`. @param length tokens a window.
+ * @param data TEXT, such as `license`. @param length tokens a window. @param most windows to measure on, the first ones.
  * @throws LabError "input" where the text is too short to hold anything out.
  */
 export async function studyTexts(
   files: ModelFiles,
   data: string,
   length: number,
+  most: number,
 ): Promise<TuneTexts & { readonly heldOut: TuneText }> {
   const texts = await openTuneTexts(files, { data, length, seed: 0 }), { heldOut } = texts;
-  if (heldOut) return { ...texts, heldOut };
+  if (heldOut) {
+    const windows = Math.min(most, heldOut.windows);
+    return { ...texts, heldOut: takeWindows(heldOut, Array.from({ length: windows }, (_, i) => i)) };
+  }
   const problem = `its ${texts.train.windows} windows of ${length} are too few to hold some out`;
   throw new LabError("input", texts.label, problem, "Give a longer text, or shorter windows.");
 }
@@ -211,5 +215,5 @@ export async function instructionTexts(
   const made = instructions(o),
     windows = (items: readonly Instruction[]) => questionWindows(items, tokenizer, o.length, "instructions");
   const train = windows(made.train), test = windows(made.test);
-  return { texts: { train, heldOut: test, label: "instructions", sha256: "" }, test, items: made.test };
+  return { texts: { train, heldOut: null, label: "instructions", sha256: textSha256(train) }, test, items: made.test };
 }
