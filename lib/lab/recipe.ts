@@ -78,7 +78,17 @@ export function makeRecipe(input: RecipeInput): Recipe {
     throw new LabError("input", "bits", `${method.name} stores whole bits a code, not ${bits}`, hint);
   }
   if (rank !== null && !method.weakColumns) throw new LabError("input", "rank", `${method.name} keeps no weak columns`);
-  for (const pattern of [input.layers, input.weakLayers]) if (pattern) checkPattern(pattern);
+  const weakLayers = input.weakLayers ?? null;
+  if (weakLayers !== null && (budget === "stored" || !method.nominal)) {
+    const why = "is not looked at where each linear has a budget of stored bits of its own";
+    throw new LabError(
+      "input",
+      `weak columns of "${weakLayers}" only`,
+      why,
+      "Take --budget nominal, with a method such as owq.",
+    );
+  }
+  for (const pattern of [input.layers, weakLayers]) if (pattern) checkPattern(pattern);
   return {
     model: input.model ?? "fixture",
     injected: input.injected ?? 1,
@@ -88,7 +98,7 @@ export function makeRecipe(input: RecipeInput): Recipe {
     rank,
     options: readOptions(method, input.options ?? {}),
     layers: input.layers ?? null,
-    weakLayers: input.weakLayers ?? null,
+    weakLayers,
     trueSequential: input.trueSequential ?? false,
     calibration: input.calibration ?? { text: "moby-dick", ...DEFAULT_TEXT },
     evaluation: input.evaluation ?? { text: "sotu", ...DEFAULT_TEXT },

@@ -48,6 +48,10 @@ Deno.test("planBlock() holds every method to stored bits where the budget says s
   }
   assert.throws(() => makeRecipe({ method: "owq", budget: "stored", rank: 4 }), /rank/);
   assert.throws(
+    () => makeRecipe({ budget: "stored", weakLayers: "q_proj" }),
+    /"q_proj" only: is not looked at.*nominal/,
+  );
+  assert.throws(
     () => planBlock(makeRecipe({ method: "hqq", bits: 2 }), 0, linears),
     /hqq stores at least .* 0\.attn\.q/,
   );
