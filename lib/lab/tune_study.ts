@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { sha256Hex } from "../io/digest.ts";
 import { LabError } from "../io/errors.ts";
 import type { ModelFiles } from "../io/open_model.ts";
+import type { OnProgress } from "../io/progress.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import { type MeanWithError, meanWithError } from "../model/scorer.ts";
 import { TUNE_DEFAULTS, tunedLoss, type TunePoint, type TuneRecipe, tuneRecipe } from "../model/tune.ts";
@@ -88,19 +89,19 @@ export async function studyTexts(
  *
  * @param text whose second moments choose the columns.
  */
-export async function tuneBase(model: string, bits: number, rank: number, text: TextRecipe): Promise<ModelFiles> {
-  const recipe = makeRecipe({
-    model,
-    method: "owq",
-    bits,
-    rank,
-    calibration: text,
-    evaluation: { ...text, samples: 1 },
-  });
+export async function tuneBase(
+  model: string,
+  bits: number,
+  rank: number,
+  text: TextRecipe,
+  onProgress?: OnProgress,
+): Promise<ModelFiles> {
+  const texts = { calibration: text, evaluation: { ...text, samples: 1 } };
+  const recipe = makeRecipe({ model, method: "owq", bits, rank, ...texts });
   const key = sha256Hex(JSON.stringify([recipe, await labVersion()])).slice(0, 12);
-  const out = join(labPaths().out, "tune-bases", key);
+  const out = join(labPaths().out, "tune-bases", key), report = onProgress ? { onProgress } : {};
   if (!await Deno.stat(join(out, PACKED_INDEX)).catch(() => null)) {
-    await runExperiment(recipe, { out, resume: true, skipFloat: true });
+    await runExperiment(recipe, { out, resume: true, skipFloat: true, ...report });
   }
   return await resolveModel(out);
 }
