@@ -8,6 +8,7 @@ import { runCommand } from "../command.ts";
 import { resolveModel } from "../open.ts";
 import { progress } from "../progress.ts";
 import { describeRuntime, openRuntime, runtimeDevice } from "../runtime.ts";
+import { openTuned, withTuned } from "../tuned.ts";
 import { MODEL_OPTION, number, TEXT_OPTIONS, textRecipe } from "./owq_options.ts";
 
 const INFO = {
@@ -15,6 +16,10 @@ const INFO = {
   summary: "Perplexity of a model, plain or packed, on a text.",
   options: {
     model: MODEL_OPTION,
+    tuned: {
+      value: "FILE",
+      help: "with a task's tuned values in place: a tuned.safetensors that `owq tune` wrote for this model",
+    },
     eval: TEXT_OPTIONS.eval,
     "eval-samples": TEXT_OPTIONS["eval-samples"],
     "seq-len": TEXT_OPTIONS["seq-len"],
@@ -32,7 +37,12 @@ const INFO = {
 /** `owq eval`. */
 export function main(args: readonly string[]): Promise<never> {
   return runCommand(INFO, async (input) => {
-    const begun = performance.now(), files = await resolveModel(input.text("model") ?? "fixture");
+    const begun = performance.now(), plain = await resolveModel(input.text("model") ?? "fixture");
+    const task = input.text("tuned"), tuned = task === undefined ? null : await openTuned(task, plain);
+    if (tuned && (input.text("runtime") ?? "jax") !== "jax") {
+      throw new LabError("input", "--tuned", "goes with --runtime jax", "For packed, merge it: owq tune --merge DIR.");
+    }
+    const files = tuned ? withTuned(plain, tuned) : plain;
     const text = textRecipe(input, "eval", "sotu"), local = input.text("local-copy");
     const windows = await openWindows(text.text, {
       tokenizer: await files.tokenizer(),
@@ -78,6 +88,7 @@ export function main(args: readonly string[]): Promise<never> {
       );
       if (what) console.log(what);
     }
+    tuned?.close();
     files.source.close();
   }, args);
 }

@@ -67,7 +67,7 @@ const INFO = {
   more: [
     "DIR/tuned.safetensors holds the tuned values alone and is bound to its base; one base serves many such files.",
     "Columns are those of the base: `owq quantize --bits 3 --rank 8` chooses eight of each linear by sensitivity, and",
-    "`--calib TEXT` lets the text of the task choose them. Ctrl-C loses nothing: run the same command with --resume.",
+    "`--calib TEXT` lets the text of the task choose them. `owq eval --model PACKED --tuned FILE` measures one. Ctrl-C loses nothing: run the same command with --resume.",
   ].join("\n"),
 };
 
