@@ -121,7 +121,8 @@ export function layoutAxis(a: Axis): Record<string, unknown> {
 
 /**
  * Ticks of a logarithmic axis with their whole numbers: plotly's own between the powers of ten are lone digits. At 1, 2, 5 and
- * their multiples by ten over up to two decades, at 1 and 3 over up to four; wider ranges keep plotly's powers.
+ * their multiples by ten over up to two decades, at 1 and 3 over up to four; wider ranges keep plotly's powers, narrower ones than
+ * two such ticks its own.
  *
  * @param values what the axis shows; what is not above 0 does not count.
  * @returns plotly's settings of the axis; {} where its own are better.
@@ -131,6 +132,7 @@ export function layoutAxis(a: Axis): Record<string, unknown> {
  * import { logTicks } from "./figure_style.ts";
  * assert.deepEqual(logTicks([24, 430]), { tickvals: [20, 50, 100, 200, 500], ticktext: ["20", "50", "100", "200", "500"] });
  * assert.deepEqual(logTicks([1e-9, 1]), {});
+ * assert.deepEqual(logTicks([48, 55]), {});
  * ```
  */
 export function logTicks(values: readonly number[]): { tickvals?: number[]; ticktext?: string[] } {
@@ -142,7 +144,14 @@ export function logTicks(values: readonly number[]): { tickvals?: number[]; tick
   // One beyond either end, for the room that plotly leaves there.
   const from = all.findLastIndex((v) => v <= least), to = all.findIndex((v) => v >= most);
   const tickvals = all.slice(Math.max(0, from), to + 1);
-  return { tickvals, ticktext: tickvals.map((v) => v >= 1e-4 && v < 1e5 ? String(v) : v.toExponential()) };
+  if (tickvals.filter((v) => v >= least && v <= most).length < 2) return {};
+  return { tickvals, ticktext: tickvals.map(tickText) };
+}
+
+/** "0.002", "500", "20k", "2M": a tick has no room for zeros. */
+function tickText(v: number): string {
+  if (v < 1e-4 || v >= 1e9) return v.toExponential();
+  return v >= 1e6 ? `${v / 1e6}M` : v >= 1e4 ? `${v / 1e3}k` : String(v);
 }
 
 /** A title wraps by itself nowhere in plotly: 44 characters of 15 pixels fit into 400. */
