@@ -1,5 +1,6 @@
 // Several experiments side by side: each runs once, finished ones are read back from disk, and all become rows of a table.
 import { LabError } from "../io/errors.ts";
+import { progress } from "./progress.ts";
 import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
 import type { Report } from "./report.ts";
 import { runCells, type SweepOptions } from "./sweep.ts";
@@ -37,6 +38,24 @@ export async function compare(common: RecipeInput, cases: readonly Case[], o: Co
   }));
   const reports = await runCells(cells, { ...options, ...(onCase ? { onCell: onCase } : {}) });
   return cells.map(({ label, recipe }, i) => ({ label, recipe, report: reports[i] }));
+}
+
+/** As `compare`, under a progress display. */
+export async function compareShown(
+  common: RecipeInput,
+  cases: readonly Case[],
+  o: CompareOptions = {},
+): Promise<Row[]> {
+  const bar = progress("experiments", { total: cases.length, unit: "experiments" });
+  try {
+    const tell = (done: number, total: number, label = "") =>
+      bar.onProgress({ what: label || "experiments", done, total, unit: "experiments" });
+    const rows = await compare(common, cases, { onCase: tell, ...o });
+    tell(cases.length, cases.length);
+    return rows;
+  } finally {
+    await bar.finish();
+  }
 }
 
 /** What the rows of the end-to-end comparison share. */

@@ -10,7 +10,7 @@ import { quadratic } from "../model/quadratic.ts";
 import type { LanguageModel } from "../model/language_model.ts";
 import type { Row } from "./compare.ts";
 import { type Plan, planExperiment } from "./plan.ts";
-import { packedFolders } from "./tasks/task_study.ts";
+import { packedFolders } from "./sweep.ts";
 import { type LayerStudy, openStudy, type StudyText } from "./layer_study.ts";
 import { blockForward, blockGram, type CostStage, layerOperations } from "./quantization_cost.ts";
 

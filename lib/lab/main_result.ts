@@ -1,10 +1,9 @@
 // Tables 1 and 2 of the paper: the same quantized models read several texts, and the headline rows are drawn again under other
 // seeds and another calibration text.
-import { type Case, compare, type CompareOptions, type Row } from "./compare.ts";
+import { type Case, type CompareOptions, compareShown, type Row } from "./compare.ts";
 import { floatPerplexityOf } from "./compare_figures.ts";
 import { NOISE } from "./claims.ts";
 import { barFigure, type Figure } from "./figure.ts";
-import { progress } from "./progress.ts";
 import { makeRecipe, type RecipeInput } from "./recipe.ts";
 import { type RecordedNumber, relative } from "./record.ts";
 import { type Table, table } from "./table.ts";
@@ -32,16 +31,8 @@ export async function compareTexts(
   // Case by case, so that the texts of one model follow each other.
   const { evaluation } = makeRecipe(common);
   const all = cases.flatMap((c) => texts.map((text) => ({ ...c, evaluation: { ...evaluation, text } })));
-  const bar = progress("experiments", { total: all.length, unit: "experiments" });
-  try {
-    const tell = (done: number, total: number, label = "") =>
-      bar.onProgress({ what: label || "experiments", done, total, unit: "experiments" });
-    const rows = await compare(common, all, { onCase: tell, ...o });
-    tell(all.length, all.length);
-    return texts.map((text, t) => ({ text, rows: cases.map((_, i) => rows[i * texts.length + t]) }));
-  } finally {
-    await bar.finish();
-  }
+  const rows = await compareShown(common, all, o);
+  return texts.map((text, t) => ({ text, rows: cases.map((_, i) => rows[i * texts.length + t]) }));
 }
 
 const perplexity = (r: Row) => r.report.ppl.quantized ?? NaN;

@@ -93,7 +93,7 @@ export async function runCells(cells: readonly Cell[], o: SweepOptions = {}): Pr
 }
 
 /** The folder of one experiment. */
-export interface Place {
+interface Place {
   /** Folder of the quantized model. */
   readonly out: string;
   /** Its report on this evaluation text. */
@@ -102,7 +102,7 @@ export interface Place {
 }
 
 /** Where the run of a recipe lies, and its report where it is finished. */
-export async function placeOf(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): Promise<Place> {
+async function placeOf(x: OpenedExperiment, kernels: Kernels, o: SweepOptions): Promise<Place> {
   const { recipe, evaluation } = x, fingerprint = await fingerprintOf(x, kernels);
   const name = `${recipe.method}-${recipe.bits}-${sha256Hex(JSON.stringify(fingerprint)).slice(0, 16)}`;
   const out = join(o.folder ?? join(labPaths().out, "runs"), name);
@@ -274,4 +274,22 @@ export function sweepTable(lines: readonly SweepLine[]): Table {
     }),
     "Token perplexity. Time: calibration and quantization.",
   );
+}
+
+/** Folders of the packed models of some finished recipes, in their order. @throws LabError as openExperiment. */
+export async function packedFolders(recipes: readonly Recipe[]): Promise<string[]> {
+  const cut = windowCache(), kernels = await openKernels("auto"), folders: string[] = [];
+  try {
+    for (const recipe of recipes) {
+      const opened = await openExperiment(recipe, {}, cut);
+      try {
+        folders.push((await placeOf(opened, kernels, {})).out);
+      } finally {
+        opened.close();
+      }
+    }
+  } finally {
+    kernels.close();
+  }
+  return folders;
 }

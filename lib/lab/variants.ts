@@ -1,9 +1,8 @@
 // Experiments that differ in one thing, each under several seeds: what came out, with its spread, so that no accident is taken
 // for a result.
-import { type Case, compare, type CompareOptions, type Row } from "./compare.ts";
+import { type Case, type CompareOptions, compareShown, type Row } from "./compare.ts";
 import { errorShare, floatPerplexityOf, weakColumnCount } from "./compare_figures.ts";
 import { barFigure, type Figure } from "./figure.ts";
-import { progress } from "./progress.ts";
 import type { RecipeInput } from "./recipe.ts";
 import { recipeCommand } from "./recipe_command.ts";
 import { exact, type RecordedNumber, relative } from "./record.ts";
@@ -29,16 +28,8 @@ export async function compareSeeds(
   o: CompareOptions = {},
 ): Promise<Variant[]> {
   const all = cases.flatMap((c) => seeds.map((seed) => ({ ...c, seed })));
-  const bar = progress("experiments", { total: all.length, unit: "experiments" });
-  try {
-    const tell = (done: number, total: number, label = "") =>
-      bar.onProgress({ what: label || "experiments", done, total, unit: "experiments" });
-    const rows = await compare(common, all, { onCase: tell, ...o });
-    tell(all.length, all.length);
-    return cases.map(({ label }, i) => ({ label, rows: rows.slice(i * seeds.length, (i + 1) * seeds.length) }));
-  } finally {
-    await bar.finish();
-  }
+  const rows = await compareShown(common, all, o);
+  return cases.map(({ label }, i) => ({ label, rows: rows.slice(i * seeds.length, (i + 1) * seeds.length) }));
 }
 
 /** Perplexities of a variant, one a seed. */

@@ -3,17 +3,15 @@ import { join } from "node:path";
 import { atomicWriteText } from "../../io/atomic.ts";
 import { sha256Hex } from "../../io/digest.ts";
 import { LabError } from "../../io/errors.ts";
-import { openKernels } from "../../kernels/kernels.ts";
 import { openLanguageModel } from "../../model/language_model.ts";
 import type { Answer } from "../../model/multiple_choice.ts";
 import type { Case, Row } from "../compare.ts";
-import { openExperiment, windowCache } from "../experiment.ts";
 import { resolveModel } from "../open.ts";
 import { labPaths, shortPath } from "../paths.ts";
 import { progress } from "../progress.ts";
 import type { Recipe } from "../recipe.ts";
 import { recipeCommand } from "../recipe_command.ts";
-import { placeOf } from "../sweep.ts";
+import { packedFolders } from "../sweep.ts";
 import { labVersion } from "../version.ts";
 import { openTask, scoreTask, summarize, type Task, type TaskScore } from "./score.ts";
 
@@ -90,24 +88,6 @@ export async function scoreModels(spec: string, rows: readonly Row[], tasks: rea
     await bar.finish();
   }
   return scores;
-}
-
-/** Folders of the packed models of some finished recipes, in their order. @throws LabError as openExperiment. */
-export async function packedFolders(recipes: readonly Recipe[]): Promise<string[]> {
-  const cut = windowCache(), kernels = await openKernels("auto"), folders: string[] = [];
-  try {
-    for (const recipe of recipes) {
-      const opened = await openExperiment(recipe, {}, cut);
-      try {
-        folders.push((await placeOf(opened, kernels, {})).out);
-      } finally {
-        opened.close();
-      }
-    }
-  } finally {
-    kernels.close();
-  }
-  return folders;
 }
 
 /** A model's answers, from disk where exactly this model was asked exactly this before. */
