@@ -55,7 +55,7 @@ export async function readPackedIndex(folder: string): Promise<PackedIndex> {
 
 async function openPacked(folder: string): Promise<ModelFiles> {
   const index = await readPackedIndex(folder), rest = openSafetensors(join(folder, "rest.safetensors"));
-  const { method, bits } = index.recipe as { method: string; bits: number };
+  const { method, bits, linearBits } = index.recipe as { method: string; bits: number; linearBits?: unknown };
   return {
     spec: folder,
     label: `${index.model} ${method} ${bits}`,
@@ -64,7 +64,9 @@ async function openPacked(folder: string): Promise<ModelFiles> {
     tokenizer: () => folderTokenizer(folder),
     companions: () => companionTexts(folder),
     folder,
-    note: [index.note, `quantized by ${method} at ${bits} bits`].filter(Boolean).join("; "),
+    note: [index.note, `quantized by ${method} at ${bits} bits${linearBits ? ", by linear" : ""}`].filter(Boolean).join(
+      "; ",
+    ),
   };
 }
 

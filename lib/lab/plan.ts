@@ -2,7 +2,7 @@
 import { LabError } from "../io/errors.ts";
 import type { LanguageModel } from "../model/language_model.ts";
 import { addBits, type StoredBits } from "../quant/budget.ts";
-import { type LinearPlan, planBlock, type Recipe } from "./recipe.ts";
+import { checkLinearNames, type LinearPlan, planBlock, type Recipe } from "./recipe.ts";
 
 /** Everything that is known before the work starts. */
 export interface Plan {
@@ -18,6 +18,7 @@ export interface Plan {
  */
 export function planExperiment(recipe: Recipe, model: LanguageModel): Plan {
   const blocks = Array.from({ length: model.blocks }, (_, b) => planBlock(recipe, b, model.linears(b)));
+  if (recipe.linearBits) checkLinearNames(recipe.linearBits, blocks.flat().map((p) => p.name));
   const quantized = blocks.flat().filter((p) => p.quantize);
   if (quantized.length === 0) {
     throw new LabError(

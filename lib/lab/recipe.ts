@@ -3,8 +3,9 @@ import { LabError } from "../io/errors.ts";
 import type { LinearInfo } from "../model/config.ts";
 import { findMethod } from "../methods/table.ts";
 import { fitToTarget } from "../methods/fit.ts";
-import { type Options, readOptions } from "../methods/method.ts";
+import { type LinearShape, type Options, readOptions } from "../methods/method.ts";
 import { columnsForRank, columnsForTarget, type StoredBits } from "../quant/budget.ts";
+import { checkLinearBits, type LinearBits } from "./linear_bits.ts";
 
 /** A text, and how much of it. */
 export interface TextRecipe {
@@ -40,6 +41,11 @@ export interface Recipe {
   readonly weakLayers: string | null;
   /** Linears of a block one stage after another, each seeing the ones before quantized. */
   readonly trueSequential: boolean;
+  /**
+   * Bits of single linears' codes, by "0.self_attn.q_proj", in place of the target's whole part; the rest of the target (weak
+   * columns, scales) stays as it is. A field that is there only where it was set.
+   */
+  readonly linearBits?: LinearBits;
   readonly calibration: TextRecipe;
   readonly evaluation: TextRecipe;
   readonly seed: number;
@@ -100,6 +106,7 @@ export function makeRecipe(input: RecipeInput): Recipe {
     layers: input.layers ?? null,
     weakLayers,
     trueSequential: input.trueSequential ?? false,
+    ...(input.linearBits ? { linearBits: checkLinearBits(input.linearBits, "linearBits") } : {}),
     calibration: input.calibration ?? { text: "moby-dick", ...DEFAULT_TEXT },
     evaluation: input.evaluation ?? { text: "sotu", ...DEFAULT_TEXT },
     seed: input.seed ?? 0,
@@ -149,19 +156,53 @@ export function planBlock(recipe: Recipe, block: number, linears: readonly Linea
   const matches = (pattern: string | null, l: LinearInfo) => pattern === null || new RegExp(pattern).test(name(l));
   const quantized = linears.filter((l) => matches(recipe.layers, l));
   const withColumns = quantized.filter((l) => matches(recipe.weakLayers, l));
-  const solved = !method.nominal || recipe.budget === "stored";
-  const columns = !method.weakColumns || solved
-    ? new Map<string, number>()
-    : recipe.rank !== null
-    ? columnsForRank(withColumns, recipe.rank)
-    : columnsForTarget(withColumns, Math.floor(recipe.bits), recipe.bits);
+  const solved = !method.nominal || recipe.budget === "stored", whole = Math.floor(recipe.bits);
+  const target = (l: LinearInfo) => {
+    const bits = recipe.linearBits?.[name(l)] ?? whole;
+    return bits === whole ? recipe.bits : Number((bits + recipe.bits - whole).toFixed(9));
+  };
+  const columns = (l: LinearInfo) => {
+    if (!method.weakColumns || solved || !withColumns.includes(l)) return 0;
+    if (recipe.rank !== null) return columnsForRank(withColumns, recipe.rank).get(l.name) ?? 0;
+    return columnsForTarget(withColumns, Math.floor(target(l)), target(l)).get(l.name) ?? 0;
+  };
   return linears.map((linear) => {
-    const shape = { rows: linear.out, cols: linear.in }, weakColumns = columns.get(linear.name) ?? 0;
+    const shape = { rows: linear.out, cols: linear.in }, weakColumns = columns(linear);
     const common = { linear, name: name(linear), quantize: quantized.includes(linear), weakColumns };
-    if (common.quantize && solved) {
-      return { ...common, ...fitToTarget(method, shape, options, recipe.bits, common.name) };
-    }
-    const bits = Math.floor(recipe.bits), stored = method.stored(shape, options, bits, weakColumns);
+    if (common.quantize && solved) return { ...common, ...fitLinear(recipe, shape, common.name, target(linear)) };
+    const bits = Math.floor(target(linear)), stored = method.stored(shape, options, bits, weakColumns);
     return { ...common, bits, options, stored };
   });
+}
+
+/** The knobs that a target of stored bits leaves; where a plan names the linear, its codes are as wide as that says. */
+function fitLinear(recipe: Recipe, shape: LinearShape, name: string, target: number) {
+  const method = findMethod(recipe.method), wanted = recipe.linearBits?.[name];
+  const coded = wanted !== undefined && "codeBits" in recipe.options;
+  const fitted = fitToTarget(
+    method,
+    shape,
+    { ...recipe.options, ...(coded ? { codeBits: wanted } : {}) },
+    target,
+    name,
+  );
+  if (wanted === undefined || fitted.bits === wanted) return fitted;
+  const problem = `${wanted} bits a code and what ${method.name} stores beside them do not fit ${target} stored bits`;
+  throw new LabError("input", `the linear ${name}`, problem, "Raise what --bits has after the point.");
+}
+
+/**
+ * Whether bits by linear name this model's linears alone.
+ *
+ * @param names of all its linears, "0.self_attn.q_proj". @throws LabError "input" that names the first other one.
+ */
+export function checkLinearNames(bits: LinearBits, names: readonly string[]): void {
+  const known = new Set(names), unknown = Object.keys(bits).find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  throw new LabError(
+    "input",
+    "linear bits",
+    `"${unknown}" is no linear of this model`,
+    `Names look like "${names[0]}".`,
+  );
 }

@@ -31,6 +31,7 @@ export function recipeArguments(r: Recipe): string[] {
     ...given(r.layers !== null, "--layers", r.layers ?? ""),
     ...given(r.weakLayers !== null, "--weak-layers", r.weakLayers ?? ""),
     ...given(r.trueSequential, "--true-sequential"),
+    ...given(r.linearBits !== undefined, "--linear-bits", JSON.stringify(r.linearBits)),
     ...given(true, "--calib", c.text, "--calib-samples", c.samples, "--eval", e.text, "--eval-samples", e.samples),
     ...given(true, "--seq-len", e.seqLen),
     ...given(c.seqLen !== e.seqLen, "--calib-seq-len", c.seqLen),

@@ -18,7 +18,7 @@ export function describePlan(x: OpenedExperiment, memory: MemoryEstimate, time: 
   const part = (bits: number) => (bits / stored.weights).toFixed(4);
   return [
     `${files.label}: ${x.model.blocks} blocks${files.note ? ` (${files.note})` : ""}`,
-    `${recipe.method} at ${recipe.bits} bits; block 0 of each kind:`,
+    `${recipe.method} at ${recipe.bits} bits${recipe.linearBits ? ", by linear" : ""}; block 0 of each kind:`,
     ...first.map(row),
     `bits a weight: nominal ${plan.nominal.toFixed(4)}, stored ${stored.perWeight.toFixed(4)} = codes ${
       part(stored.codes)

@@ -1,5 +1,6 @@
 // A grid of experiments as a small JSON file that another machine can run: a base recipe, cases, and lists of values to cross.
 import { LabError } from "../io/errors.ts";
+import { checkLinearBits } from "./linear_bits.ts";
 import { makeRecipe, type Recipe, type RecipeInput } from "./recipe.ts";
 
 /** One experiment of a sweep. */
@@ -25,7 +26,7 @@ type Fields = Readonly<Record<string, Json>>;
 const NUMBERS = new Set(["bits", "rank", "injected", "seed"]), NULLABLE = new Set(["rank", "layers", "weakLayers"]);
 const TEXTS = new Set(["model", "method", "layers", "weakLayers", "budget"]);
 const NESTED = { options: null, calibration: ["text", "samples", "seqLen"], evaluation: ["text", "samples", "seqLen"] };
-const KNOWN = [...NUMBERS, ...TEXTS, "trueSequential", ...Object.keys(NESTED)];
+const KNOWN = [...NUMBERS, ...TEXTS, "trueSequential", "linearBits", ...Object.keys(NESTED)];
 
 /**
  * Reads a sweep: each case (one empty case where there are none) over the base, crossed with every combination of the
@@ -134,6 +135,7 @@ function checked(value: Json, place: string, more: readonly string[] = []): Fiel
     if (TEXTS.has(key) && typeof v !== "string") throw wrong(at, v, "a text");
     if (key === "budget" && v !== "nominal" && v !== "stored") throw wrong(at, v, "nominal or stored");
     if (key === "trueSequential" && typeof v !== "boolean") throw wrong(at, v, "true or false");
+    if (key === "linearBits") checkLinearBits(v, at);
     if (!(key in NESTED)) continue;
     const inner = fields(v, at, NESTED[key as keyof typeof NESTED]);
     for (const [k, x] of Object.entries(inner)) {

@@ -139,7 +139,7 @@ Deno.test("shardOf() keeps every cell in exactly one shard, and one quantization
     return Promise.resolve();
   }));
 
-Deno.test("recipeArguments() say exactly the recipe that they came from", () => {
+Deno.test("recipeArguments() say exactly the recipe that they came from", async () => {
   const text = JSON.stringify({
     name: "all",
     base: { model: "some/folder with spaces", calibration: { text: "moby-dick", samples: 8, seqLen: 64 } },
@@ -152,11 +152,12 @@ Deno.test("recipeArguments() say exactly the recipe that they came from", () => 
         evaluation: { text: "wikitext2", samples: 0 },
       },
       { method: "optq", bits: 4, budget: "stored", options: { groupSize: 32 } },
+      { method: "optq", bits: 4, linearBits: { "0.mlp.down_proj": 2, "1.self_attn.q_proj": 3 } },
     ],
   });
   const info = { name: "owq quantize", summary: "", options: RECIPE_OPTIONS };
   for (const { recipe } of readSweep(text, "all.json").cells) {
-    assert.deepEqual(recipeOf(readArguments(info, recipeArguments(recipe))), recipe);
+    assert.deepEqual(await recipeOf(readArguments(info, recipeArguments(recipe))), recipe);
   }
 });
 

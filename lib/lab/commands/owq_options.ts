@@ -1,6 +1,7 @@
 // Options that several of the owq commands share.
 import { LabError } from "../../io/errors.ts";
 import type { CommandInput } from "../command.ts";
+import { readLinearBits } from "../linear_bits.ts";
 import { makeRecipe, type Recipe, type TextRecipe } from "../recipe.ts";
 
 /** Where kernels may run. */
@@ -43,13 +44,18 @@ export const RECIPE_OPTIONS = {
   rank: { value: "K", help: "weak columns of each linear, instead of those the target gives" },
   layers: { value: "PATTERN", help: "quantize only linears whose name matches, such as 'self_attn' or '^[0-3]\\.'" },
   "weak-layers": { value: "PATTERN", help: "weak columns only where the name matches" },
+  "linear-bits": {
+    value: "FILE",
+    help: "bits of single linears' codes in place of the target's whole part: a JSON file or object, linear → bits",
+  },
   "true-sequential": { help: "linears of a block one stage after another" },
   ...TEXT_OPTIONS,
   set: { value: "KEY=VALUE", help: "an option of the method; may be given again", multiple: true },
 };
 
 /** The recipe that the options of {@link RECIPE_OPTIONS} ask for. */
-export function recipeOf(input: CommandInput): Recipe {
+export async function recipeOf(input: CommandInput): Promise<Recipe> {
+  const linearBits = input.text("linear-bits");
   return makeRecipe({
     model: input.text("model") ?? "fixture",
     injected: number(input, "injected") ?? 1,
@@ -60,6 +66,7 @@ export function recipeOf(input: CommandInput): Recipe {
     layers: input.text("layers") ?? null,
     weakLayers: input.text("weak-layers") ?? null,
     trueSequential: input.on("true-sequential"),
+    ...(linearBits === undefined ? {} : { linearBits: await readLinearBits(linearBits) }),
     options: settings(input.all("set")),
     calibration: textRecipe(input, "calib", "moby-dick"),
     evaluation: textRecipe(input, "eval", "sotu"),

@@ -31,7 +31,7 @@ const INFO = {
 export function main(args: readonly string[]): Promise<never> {
   return runCommand(INFO, async (input) => {
     const json = input.on("json"), say = (line: string) => json ? undefined : console.log(line);
-    const recipe = recipeOf(input);
+    const recipe = await recipeOf(input);
     const save = input.text("save");
     if (save !== undefined && save !== "hf") throw new LabError("input", "--save", `"${save}"`, "It takes hf.");
     if (input.on("dry-run")) return await dryRun(recipe, device(input.text("device")), json);
@@ -96,6 +96,7 @@ async function dryRun(recipe: Recipe, where: "auto" | "gpu" | "cpu", json: boole
 /** A folder name that says what the run is. */
 function runName(r: Recipe): string {
   const model = r.model.replace(/^.*[/\\](?=[^/\\])/, "").replace(/[^\w.-]+/g, "-");
-  const set = (r.rank === null ? "" : `-rank${r.rank}`) + (r.injected === 1 ? "" : `-injected${r.injected}`);
+  const set = (r.rank === null ? "" : `-rank${r.rank}`) + (r.injected === 1 ? "" : `-injected${r.injected}`) +
+    (r.linearBits ? "-by-linear" : "");
   return `${model}-${r.method}-${r.bits}${set}-seed${r.seed}`;
 }
