@@ -94,15 +94,21 @@ function xyFigure(o: FigureOptions, series: readonly Series[], mode: (s: Series)
         size: m === "markers" && s.y.length > 200 ? 4 : 8,
         line: { color: "white", width: 1 },
       },
-      ...(s.spread
-        ? { error_y: { type: "data", array: Array.from(s.spread, compact), thickness: 1.5, width: 4 } }
-        : {}),
+      ...errorBars(s.spread, look.colour),
       ...(s.labels ? { text: s.labels, hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>" } : {}),
     };
   });
   const parts = series.map((s) => `${s.name}: ${describe(s.y)}${s.x ? ` at ${o.x.name} ${describe(s.x)}` : ""}`);
   const unit = o.x.unit && series.some((s) => s.x) ? ` (${o.x.unit})` : "";
   return finish(o, data, series.map((s) => s.name), lost.count, parts.join("; ") + unit);
+}
+
+const BLACK = "#000000", GREY = "#9A9A9A";
+
+/** Lines of this length to either side of each value; none where no value has a spread, as with one seed. */
+function errorBars(spread: ArrayLike<number> | undefined, color: string): Record<string, unknown> {
+  const array = Array.from(spread ?? [], compact);
+  return array.some((v) => v !== 0) ? { error_y: { type: "data", array, color, thickness: 1.5, width: 4 } } : {};
 }
 
 /**
@@ -139,9 +145,7 @@ export function barFigure(
         line: { color: look.colour, width: 1 },
         pattern: { shape: look.pattern, fgcolor: "white", fillmode: "overlay", size: 6, solidity: 0.35 },
       },
-      ...(s.spread
-        ? { error_y: { type: "data", array: Array.from(s.spread, compact), thickness: 1.5, width: 4 } }
-        : {}),
+      ...errorBars(s.spread, look.colour === BLACK ? GREY : BLACK), // in its own colour the lower half would vanish
     };
   });
   const parts = series.map((s) => {

@@ -121,8 +121,8 @@ export function layoutAxis(a: Axis): Record<string, unknown> {
 
 /**
  * Ticks of a logarithmic axis with their whole numbers: plotly's own between the powers of ten are lone digits. At 1, 2, 5 and
- * their multiples by ten over up to two decades, at 1 and 3 over up to four; wider ranges keep plotly's powers, narrower ones than
- * two such ticks its own.
+ * their multiples by ten over up to two decades, at 1 and 3 over up to four, at 1 over up to seven; wider ranges keep plotly's
+ * powers, narrower ones than two such ticks its own.
  *
  * @param values what the axis shows; what is not above 0 does not count.
  * @returns plotly's settings of the axis; {} where its own are better.
@@ -138,9 +138,9 @@ export function layoutAxis(a: Axis): Record<string, unknown> {
 export function logTicks(values: readonly number[]): { tickvals?: number[]; ticktext?: string[] } {
   const shown = values.filter((v) => v > 0 && v < Infinity);
   const least = Math.min(...shown), most = Math.max(...shown), decades = Math.log10(most / least);
-  if (!(decades <= 4)) return {};
-  const digits = decades <= 2 ? [1, 2, 5] : [1, 3], first = Math.floor(Math.log10(least));
-  const all = Array.from({ length: 7 }, (_, k) => digits.map((d) => Number(`${d}e${first + k}`))).flat();
+  if (!(decades <= 7)) return {};
+  const digits = decades <= 2 ? [1, 2, 5] : decades <= 4 ? [1, 3] : [1], first = Math.floor(Math.log10(least));
+  const all = Array.from({ length: 9 }, (_, k) => digits.map((d) => Number(`${d}e${first + k}`))).flat();
   // One beyond either end, for the room that plotly leaves there.
   const from = all.findLastIndex((v) => v <= least), to = all.findIndex((v) => v >= most);
   const tickvals = all.slice(Math.max(0, from), to + 1);

@@ -7,7 +7,7 @@ import type { OnProgress } from "../io/progress.ts";
 import type { Floats, Matrix } from "../io/tensor.ts";
 import { type MeanWithError, meanWithError } from "../model/scorer.ts";
 import { TUNE_DEFAULTS, tunedLoss, type TunePoint, type TuneRecipe, tuneRecipe } from "../model/tune.ts";
-import { openTuneModel } from "../model/tune_gradient.ts";
+import { openTuneModel, type TuneModel } from "../model/tune_gradient.ts";
 import { takeWindows, type TuneText } from "../model/tune_text.ts";
 import { runExperiment } from "./experiment.ts";
 import { resolveModel } from "./open.ts";
@@ -17,7 +17,7 @@ import { makeRecipe, type TextRecipe } from "./recipe.ts";
 import { type Instruction, instructions } from "./tasks/instructions.ts";
 import { LORA_ALPHA, trainableOf, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
 import { openTuneTexts, questionWindows, textSha256, type TuneTexts } from "./tune_text.ts";
-import { openTuned, tunedValues, withTuned } from "./tuned.ts";
+import { baseFingerprint, openTuned, tunedValues, withTuned } from "./tuned.ts";
 import { labVersion } from "./version.ts";
 
 /** One way to tune, with its learning rate. */
@@ -107,7 +107,8 @@ export async function tuneBase(
 }
 
 /**
- * Tunes in each way with each seed, from the same base on the same windows.
+ * Tunes in each way with each seed, from the same base on the same windows. Runs are kept under out/tunings: what is finished is
+ * read back, what was stopped goes on.
  *
  * @param files the base; all cases of wct take its columns. @param onPoint after each step, for a live picture.
  */
@@ -121,37 +122,64 @@ export async function compareTuning(
     /** Measure the held-out text every so many steps; 0: before and after only. */
     readonly measureEvery?: number;
     readonly onPoint?: (label: string, curve: readonly TunePoint[]) => void;
+    /** Where the runs are kept. */
+    readonly out?: string;
   },
 ): Promise<TuneRow[]> {
   const rows: TuneRow[] = [];
   for (const c of o.cases) {
     const reports: TuneReport[] = [], folders: string[] = [];
-    const model = await openTuneModel(
-      o.files,
-      await trainableOf(o.files, c.way, c.way.method === "wct" ? c.rank : undefined),
-    );
-    for (const seed of o.seeds) {
-      const out = await Deno.makeTempDir({ prefix: "tune-" });
-      folders.push(out);
-      reports.push(
-        await tuneModel({
-          files: o.files,
-          way: c.way,
-          model,
-          recipe: tuneRecipe({ ...TUNE_DEFAULTS, ...o.recipe, learningRate: c.learningRate, seed }),
-          train: o.texts.train,
-          heldOut: o.texts.heldOut,
-          task: o.texts.label,
-          out,
-          measureEvery: o.measureEvery ?? 0,
-          onPoint: (_, curve) => o.onPoint?.(`${c.label}, seed ${seed}`, curve),
-        }),
-      );
+    let model: TuneModel | null = null;
+    try {
+      for (const seed of o.seeds) {
+        const recipe = tuneRecipe({ ...TUNE_DEFAULTS, ...o.recipe, learningRate: c.learningRate, seed });
+        const out = await tuningFolder(o, c, recipe), label = `${c.label}, seed ${seed}`;
+        let report = await finishedTuning(out);
+        if (report) o.onPoint?.(label, report.curve);
+        else {
+          const rank = c.way.method === "wct" ? c.rank : undefined;
+          model ??= await openTuneModel(o.files, await trainableOf(o.files, c.way, rank));
+          report = await tuneModel({
+            files: o.files,
+            way: c.way,
+            model,
+            recipe,
+            train: o.texts.train,
+            heldOut: o.texts.heldOut,
+            task: o.texts.label,
+            out,
+            resume: true,
+            measureEvery: o.measureEvery ?? 0,
+            onPoint: (_, curve) => o.onPoint?.(label, curve),
+          });
+        }
+        folders.push(out);
+        reports.push(report);
+      }
+    } finally {
+      model?.close();
     }
-    model.close();
     rows.push({ ...c, reports, folders });
   }
   return rows;
+}
+
+/** Where a run of compareTuning lies: named by all that decides it. */
+async function tuningFolder(
+  o: { readonly files: ModelFiles; readonly texts: TuneTexts; readonly measureEvery?: number; readonly out?: string },
+  c: TuneCase,
+  recipe: TuneRecipe,
+): Promise<string> {
+  const { train, heldOut } = o.texts, base = await baseFingerprint(o.files, c.way.method);
+  const read = [textSha256(train), heldOut ? textSha256(heldOut) : null, o.measureEvery ?? 0];
+  const key = sha256Hex(JSON.stringify([c.way, c.rank, recipe, base, read, await labVersion()]));
+  return join(o.out ?? join(labPaths().out, "tunings"), key.slice(0, 16));
+}
+
+/** The report of a run that came to its end. */
+async function finishedTuning(folder: string): Promise<TuneReport | null> {
+  const text = await Deno.readTextFile(join(folder, "tuning.json")).catch(() => null);
+  return text === null ? null : JSON.parse(text) as TuneReport;
 }
 
 /** Perplexity on the held-out text after each of a row's runs, of the values as they are stored. */

@@ -6,6 +6,7 @@ import { runExperiment } from "../../lib/lab/experiment.ts";
 import { resolveModel } from "../../lib/lab/open.ts";
 import { makeRecipe } from "../../lib/lab/recipe.ts";
 import { tuneModel } from "../../lib/lab/tune_run.ts";
+import { compareTuning, tuneCases } from "../../lib/lab/tune_study.ts";
 import { openTuneTexts } from "../../lib/lab/tune_text.ts";
 import { tuneRecipe } from "../../lib/model/tune.ts";
 
@@ -39,5 +40,24 @@ Deno.test("six steps of WCT make the embedded model at 3 bits better at a new ki
     [before, after] = [r.heldOut!.base, r.heldOut!.stored].map(Math.exp);
   assert.ok(after < 0.8 * before, `perplexity ${before} before, ${after} after, in ${seconds.toFixed(1)} s`);
   assert.equal(r.cost.values, 65536); // 2.5 % of the model
+
+  const curves: number[] = [],
+    study = {
+      files,
+      cases: tuneCases("wct:8:0.01"),
+      texts: { train, heldOut: null, label, sha256: "" },
+      recipe: { steps: 1, batch: 2 },
+      out: join(folder, "tunings"),
+      onPoint: (_: string, curve: readonly unknown[]) => curves.push(curve.length),
+    };
+  const [first] = await compareTuning({ ...study, seeds: [0] }),
+    [again] = await compareTuning({ ...study, seeds: [0, 1] });
+  assert.deepEqual(again.reports[0], JSON.parse(JSON.stringify(first.reports[0])), "a finished run was tuned again");
+  assert.equal(again.folders[0], first.folders[0]);
+  assert.notDeepEqual(
+    again.reports[1].curve[1].loss,
+    again.reports[0].curve[1].loss,
+    "another seed reads other windows",
+  );
   await Deno.remove(folder, { recursive: true });
 });

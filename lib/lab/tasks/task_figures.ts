@@ -82,7 +82,7 @@ export function differenceFigure(scores: readonly ModelScore[], seed: number): F
 /** All scores as a table. */
 export function scoreTable(scores: readonly ModelScore[], seed: number): Table {
   return table(
-    ["task", "model", "acc (%)", "95 %", "acc_norm (%)", "acc less float's", "95 %", "gained, lost", "p (McNemar)"],
+    ["task", "model", "acc (%)", "95 %", "acc_norm (%)", "acc less float's", "95 %", "gained, lost", "p"],
     scores.map((s) => {
       const { acc, accNorm } = s.score, shares = [taskName(s), s.model, points(acc.mean)] as const;
       const own = [...shares, between(acc.low, acc.high), accNorm ? points(accNorm.mean) : null];
