@@ -70,7 +70,8 @@ async function readRun(path: string): Promise<Fingerprint | null> {
   }
 }
 
-function requireSame(folder: string, before: Fingerprint, now: Fingerprint): void {
+/** Compares what a run was begun with to what it has now. @throws LabError "resume" that names the field and both values. */
+export function requireSame(folder: string, before: Fingerprint, now: Fingerprint): void {
   for (const field of new Set([...Object.keys(before), ...Object.keys(now)])) {
     if (before[field] === now[field]) continue;
     const problem = `was made with ${field} ${before[field] ?? "unset"}, this run has ${now[field] ?? "unset"}`;

@@ -51,7 +51,7 @@ export function freeColumns(space: MixedSpace): number[] {
 }
 
 /**
- * Average bits a weight: Σ out·in·(b + 32/g) / Σ out·in; 16 bits and more have no groups.
+ * Average bits a weight: Σ out·(in·b + 32·⌈in/g⌉) / Σ out·in; 16 bits and more have no groups.
  *
  * @param choice index into `space.bits` per column (linears·blocks), linear-major.
  * @param groupSize another group size than the space's; below 1: the row.
@@ -72,7 +72,8 @@ export function averageBits(space: MixedSpace, choice: ArrayLike<number>, groupS
   space.linears.forEach(({ rows, cols }, i) => {
     for (let b = 0; b < space.blocks; b++) {
       const bits = space.bits[choice[i * space.blocks + b]];
-      stored += rows * cols * (bits + (bits < 16 ? GROUP_BITS / (groupSize < 1 ? cols : groupSize) : 0));
+      const groups = bits >= 16 ? 0 : groupSize < 1 ? 1 : Math.ceil(cols / groupSize); // the last may be short
+      stored += rows * (cols * bits + groups * GROUP_BITS);
       weights += rows * cols;
     }
   });

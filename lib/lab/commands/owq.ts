@@ -12,6 +12,7 @@ const COMMANDS = [
   "export",
   "import",
   "tune",
+  "amq",
 ] as const;
 
 const HELP = helpText({
@@ -28,6 +29,7 @@ const HELP = helpText({
     "  fetch      bring a model into the cache",
     "  generate   text from a model",
     "  tune       fine-tuning of a quantized model: weak columns, LoRA, everything",
+    "  amq        which linear gets how many bits: sensitivity, search, final models",
     "  export     a packed model → a GPTQ or compressed-tensors checkpoint",
     "  import     such a checkpoint → a packed model",
     "",
