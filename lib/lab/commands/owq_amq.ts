@@ -8,6 +8,7 @@ import type { Archive } from "../amq/archive.ts";
 import { finalModels, finalTable, pickEntry, runFinal, TOLERANCE } from "../amq/models.ts";
 import { openProxy, type Proxy, type ProxySettings, proxySettings } from "../amq/proxy.ts";
 import { frontEntries, roundLine, roundLog } from "../amq/round_log.ts";
+import { installRay, rayPython, runOnRay } from "../amq/ray.ts";
 import { PIN_THRESHOLD, readScan, type Scan, scanSearch } from "../amq/scan.ts";
 import { modelSpace, textPlan } from "../amq/space.ts";
 import {
@@ -100,6 +101,23 @@ const INFO: Readonly<Record<string, CommandInfo>> = {
       json: JSON_OPTION,
     },
   },
+  ray: {
+    name: "deno task owq amq ray",
+    summary: "Runs a study's scan and search on Ray: on a cluster, or on so many processes of this machine.",
+    options: {
+      out: OUT,
+      name: { value: "NAME", help: "archive to fill, in this order; scan and amq by default", multiple: true },
+      workers: { value: "N", help: "shards a round; 2 by default" },
+      address: {
+        value: "URL",
+        help: "of a running cluster, such as ray://head:10001; a local one is started by default",
+      },
+      kit: { value: "DIR", help: "folder of the kit on the cluster's nodes; this one's by default" },
+      install: { help: "first put Ray into an environment of its own, some 300 MB, in the lab's cache" },
+    },
+    more:
+      "The search must have been begun: deno task owq amq search --out DIR --begin. What ends it costs at most a round.",
+  },
   models: {
     name: "deno task owq amq models",
     summary: "Final models at chosen averages, beside uniform bits at as many stored bits.",
@@ -133,13 +151,14 @@ const HELP = helpText({
     "  scan       how much each linear matters",
     "  search     the scan where it is missing, then the search; resumes by itself",
     "  models     final models by OPTQ, AWQ, OWQ from what was found",
-    "  ask, evaluate   the same search by several processes or machines (lib/lab/python/amq_on_ray.py drives them)",
+    "  ask, evaluate   the same search by several processes or machines, by hand",
+    "  ray        the same search on a Ray cluster",
     "",
     "Each has --help.",
   ].join("\n"),
 });
 
-const MAINS = { scan, search, ask, evaluate, models } as const;
+const MAINS = { scan, search, ask, evaluate, ray, models } as const;
 
 /** `owq amq`. */
 export async function main(args: readonly string[]): Promise<never> {
@@ -360,6 +379,16 @@ async function evaluate(input: CommandInput): Promise<void> {
   const own = lines.entries.filter((e) => e.round === round.round && points.includes(e.point));
   if (json) console.log(JSON.stringify({ name: round.name, round: round.round, shard, file, lines: own }));
   else console.log(`${own.length} lines: ${shortPath(file)}`);
+}
+
+async function ray(input: CommandInput): Promise<void> {
+  const out = folder(input), say = (line: string) => console.log(line);
+  if (!await readProxy(out)) {
+    throw new LabError("input", out, "holds no study", "Begin one with owq amq search --out DIR --begin.");
+  }
+  if (input.on("install") && !await rayPython()) await installRay(say);
+  const given = (name: string) => input.all(name).flatMap((value) => [`--${name}`, value]);
+  await runOnRay(["--out", out, ...["name", "workers", "address", "kit"].flatMap(given)], say);
 }
 
 async function models(input: CommandInput): Promise<void> {
