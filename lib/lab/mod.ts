@@ -22,3 +22,4 @@ export {
 export * from "./studies.ts";
 export * from "./tune_figures.ts";
 export * from "./tune_study.ts";
+export * from "./tune_sweep.ts";

@@ -64,7 +64,8 @@ function numberWriter(t: Table, column: number): (v: number) => string {
   if (!(least >= 1e-3 && most < 1e5 && most <= alignedRange * least) || sizes.every(Number.isInteger)) {
     return formatNumber;
   }
-  const decimals = Math.max(0, 3 - Math.floor(Math.log10(least)));
+  const own = sizes.map((v) => formatNumber(v).split(".")[1]?.length ?? 0); // 0.01 beside 0.003 needs no six
+  const decimals = Math.min(Math.max(0, 3 - Math.floor(Math.log10(least))), Math.max(...own));
   return (v) => Number.isFinite(v) ? v.toFixed(decimals) : formatNumber(v);
 }
 

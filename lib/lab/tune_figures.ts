@@ -57,8 +57,8 @@ export function costFigure(rows: readonly TuneRow[], way: "trained values" | "me
       title: way === "memory" ? "Quality against memory" : "Quality against trained values",
       x: { name: way === "memory" ? "counted peak" : way, log: true, ...(way === "memory" ? { unit: "MB" } : {}) },
       y: { name: "perplexity on held-out text" },
-      caption: `Lower and further left is better. The base has ${
-        Math.exp(rows[0].reports[0].heldOut?.base ?? NaN).toPrecision(4)
+      caption: `Lower and further left is better. Nothing tuned: ${
+        basesOf(rows).map((b) => `${b.on ? `${b.on} ` : ""}${b.perplexity.toPrecision(4)}`).join(", ")
       }.`,
     },
     rows.map((r, style) => {
@@ -68,23 +68,28 @@ export function costFigure(rows: readonly TuneRow[], way: "trained values" | "me
   );
 }
 
+/** Each base of these rows, with its perplexity before any tuning. */
+function basesOf(rows: readonly TuneRow[]): { readonly on: string | undefined; readonly perplexity: number }[] {
+  const first = rows.filter((r, i) => rows.findIndex((other) => other.on === r.on) === i);
+  return first.map((r) => ({ on: r.on, perplexity: Math.exp(r.reports[0].heldOut?.base ?? NaN) }));
+}
+
 /** Each way with what it cost and what it brought. */
 export function tuningTable(rows: readonly TuneRow[]): Table {
-  const base = Math.exp(rows[0].reports[0].heldOut?.base ?? NaN);
   return table(
     [
       "way",
-      "learning rate",
+      "rate",
       "trained values",
-      "% of the model",
-      "optimizer (MB)",
-      "resident (MB)",
+      "% of all",
+      "optimizer MB",
+      "resident MB",
       "s a step",
       "perplexity",
-      "± over seeds",
+      "±",
     ],
     [
-      ["none", null, 0, 0, 0, null, null, base, null],
+      ...basesOf(rows).map((b) => [b.on ? `${b.on}, none` : "none", null, 0, 0, 0, null, null, b.perplexity, null]),
       ...rows.map((r) => {
         const [first] = r.reports, p = tunedPerplexities(r), { values, percent, optimizerBytes } = first.cost;
         const step = meanOf(r.reports.map((x) => x.seconds.step)),
@@ -93,15 +98,15 @@ export function tuningTable(rows: readonly TuneRow[]): Table {
         return [r.label, ...cost, meanOf(p), p.length > 1 ? halfRange(p) : null];
       }),
     ],
-    "Resident memory is the whole process's, which never gives memory back: it grows from row to row. Perplexity is of the " +
+    "Rate: learning rate. ±: half the range over seeds. Resident memory is the whole process's, which never gives memory back: it grows from row to row. Perplexity is of the " +
       "values as stored, in 16 bits.",
   );
 }
 
-/** How weak columns compare with the best LoRA, in a sentence. */
+/** How weak columns compare with the best LoRA on the same base, in a sentence. */
 export function tuningSentence(rows: readonly TuneRow[]): string {
   const best = (method: string) =>
-    rows.filter((r) => r.way.method === method).sort((a, b) =>
+    rows.filter((r) => r.way.method === method && r.on === undefined).sort((a, b) =>
       meanOf(tunedPerplexities(a)) - meanOf(tunedPerplexities(b))
     )[0];
   const wct = best("wct"), lora = best("lora"), base = rows[0].reports[0].heldOut?.base ?? NaN;
@@ -132,9 +137,9 @@ export function swapTable(rows: readonly SwapRow[], texts: readonly string[]): T
 
 /** The numbers of a comparison, for the record. */
 export function tuningNumbers(rows: readonly TuneRow[]): Record<string, RecordedNumber> {
-  const numbers: Record<string, RecordedNumber> = {
-    "base/perplexity": relative(Math.exp(rows[0].reports[0].heldOut?.base ?? NaN), 0.01),
-  };
+  const numbers: Record<string, RecordedNumber> = Object.fromEntries(
+    basesOf(rows).map((b) => [`${b.on ?? "base"}/perplexity`, relative(b.perplexity, 0.01)]),
+  );
   for (const r of rows) {
     const [{ cost }] = r.reports;
     numbers[`${r.label}/perplexity`] = relative(tunedPerplexities(r), 0.02); // steps multiply what devices differ by

@@ -13,7 +13,7 @@ import { runExperiment } from "./experiment.ts";
 import { resolveModel } from "./open.ts";
 import { PACKED_INDEX } from "./packed.ts";
 import { labPaths } from "./paths.ts";
-import { makeRecipe, type TextRecipe } from "./recipe.ts";
+import { makeRecipe, type RecipeInput, type TextRecipe } from "./recipe.ts";
 import { type Instruction, instructions } from "./tasks/instructions.ts";
 import { LORA_ALPHA, trainableOf, tuneModel, type TuneReport, type TuneWay } from "./tune_run.ts";
 import { openTuneTexts, questionWindows, textSha256, type TuneTexts } from "./tune_text.ts";
@@ -32,6 +32,8 @@ export interface TuneCase {
 
 /** A case with its runs, one a seed. */
 export interface TuneRow extends TuneCase {
+  /** The base's name where it is not the study's own. */
+  readonly on?: string;
   readonly reports: readonly TuneReport[];
   /** Folders of the runs. */
   readonly folders: readonly string[];
@@ -85,19 +87,20 @@ export async function studyTexts(
 }
 
 /**
- * A base to tune: the model quantized by OWQ with `rank` weak columns of every linear, made once and kept under out/.
+ * A base to tune, made once and kept under out/.
  *
- * @param text whose second moments choose the columns.
+ * @param how to quantize it: OWQ with `rank` weak columns of every linear for wct, any method for LoRA.
+ * @param text what second moments are measured on, which choose the columns.
+ * @throws LabError as runExperiment.
  */
 export async function tuneBase(
   model: string,
-  bits: number,
-  rank: number,
+  how: Pick<RecipeInput, "method" | "bits" | "rank">,
   text: TextRecipe,
   onProgress?: OnProgress,
 ): Promise<ModelFiles> {
   const texts = { calibration: text, evaluation: { ...text, samples: 1 } };
-  const recipe = makeRecipe({ model, method: "owq", bits, rank, ...texts });
+  const recipe = makeRecipe({ model, ...how, ...texts });
   const key = sha256Hex(JSON.stringify([recipe, await labVersion()])).slice(0, 12);
   const out = join(labPaths().out, "tune-bases", key), report = onProgress ? { onProgress } : {};
   if (!await Deno.stat(join(out, PACKED_INDEX)).catch(() => null)) {
@@ -115,6 +118,8 @@ export async function tuneBase(
 export async function compareTuning(
   o: {
     readonly files: ModelFiles;
+    /** The base's name, where it is not the study's own. */
+    readonly on?: string;
     readonly cases: readonly TuneCase[];
     readonly texts: TuneTexts;
     readonly recipe: Partial<TuneRecipe>;
@@ -126,14 +131,15 @@ export async function compareTuning(
     readonly out?: string;
   },
 ): Promise<TuneRow[]> {
-  const rows: TuneRow[] = [];
-  for (const c of o.cases) {
+  const rows: TuneRow[] = [], on = o.on === undefined ? {} : { on: o.on };
+  for (const { label: way, ...c } of o.cases) {
+    const name = o.on === undefined ? way : `${o.on} and ${way}`;
     const reports: TuneReport[] = [], folders: string[] = [];
     let model: TuneModel | null = null;
     try {
       for (const seed of o.seeds) {
         const recipe = tuneRecipe({ ...TUNE_DEFAULTS, ...o.recipe, learningRate: c.learningRate, seed });
-        const out = await tuningFolder(o, c, recipe), label = `${c.label}, seed ${seed}`;
+        const out = await tuningFolder(o, c, recipe), label = `${name}, seed ${seed}`;
         let report = await finishedTuning(out);
         if (report) o.onPoint?.(label, report.curve);
         else {
@@ -159,7 +165,7 @@ export async function compareTuning(
     } finally {
       model?.close();
     }
-    rows.push({ ...c, reports, folders });
+    rows.push({ ...c, ...on, label: name, reports, folders });
   }
   return rows;
 }
@@ -167,7 +173,7 @@ export async function compareTuning(
 /** Where a run of compareTuning lies: named by all that decides it. */
 async function tuningFolder(
   o: { readonly files: ModelFiles; readonly texts: TuneTexts; readonly measureEvery?: number; readonly out?: string },
-  c: TuneCase,
+  c: Pick<TuneCase, "way" | "rank">,
   recipe: TuneRecipe,
 ): Promise<string> {
   const { train, heldOut } = o.texts, base = await baseFingerprint(o.files, c.way.method);

@@ -10,6 +10,7 @@ import {
   tuningSentence,
   tuningTable,
 } from "../../lib/lab/tune_figures.ts";
+import { bestRateSentence, rateFigure, rateNumbers } from "../../lib/lab/tune_sweep.ts";
 import { tuneCases, type TuneRow } from "../../lib/lab/tune_study.ts";
 
 /** A row with nothing in it but what pictures and sentences read. */
@@ -88,4 +89,31 @@ Deno.test("liveCurve() puts one picture into a notebook and replaces it, at most
     await live.close();
     assert.deepEqual(calls, kind === "terminal" ? [] : ["put true", "replace"]);
   }
+});
+
+Deno.test("tuningTable() and tuningNumbers() keep another base apart: its own start, and no part in the comparison", () => {
+  const plain = row("lora:8:0.01", 200, [2.5]), heldOut = { base: 3.5, trained: 2.5, stored: 2.5 };
+  const on = {
+    ...plain,
+    label: "NF4 and LoRA, rank 8",
+    on: "NF4",
+    reports: plain.reports.map((r) => ({ ...r, heldOut })),
+  };
+  const all = [...rows, on], labels = tuningTable(all).rows.map((r) => r[0]);
+  assert.deepEqual(labels.slice(0, 2), ["none", "NF4, none"]);
+  assert.deepEqual(tuningTable(all).rows[1][7], Math.exp(3.5));
+  assert.equal(tuningNumbers(all)["NF4/perplexity"].value, Math.exp(3.5));
+  assert.equal(tuningSentence(all), tuningSentence(rows));
+});
+
+Deno.test("bestRateSentence() says where the best rate lies at an end of what was tried", () => {
+  const curve = (columns: number, perplexities: readonly number[]) => ({
+    columns,
+    rates: [0.001, 0.01, 0.1],
+    perplexities,
+  });
+  const text = bestRateSentence([curve(2, [50, 47, 90]), curve(8, [50, 49, 40])]);
+  assert.equal(text, "Best rate: 2 columns 0.01 (47.00), 8 columns 0.1 (40.00, an end of what was tried).");
+  assert.deepEqual(rateFigure([curve(2, [50, 47, 90])]).data[0].x, [0.001, 0.01, 0.1]);
+  assert.deepEqual(rateNumbers([curve(2, [50, 47, 90])])["2 columns by rate/perplexity"].value, [50, 47, 90]);
 });
