@@ -7,6 +7,7 @@ import { runCells, type SweepOptions } from "../sweep.ts";
 import type { Cell } from "../sweep_file.ts";
 import { type Table, table } from "../table.ts";
 import type { Entry } from "./archive.ts";
+import { kendall, spearman } from "./correlation.ts";
 import { checkReachable, textPlan, uniformChoice } from "./space.ts";
 
 /** How far a configuration's average may lie from the target; AMQ's is 0.005 with many thousand evaluations. */
@@ -64,36 +65,131 @@ export function finalModels(
   common: RecipeInput,
   o: { targets: readonly number[]; methods: readonly string[]; tolerance?: number },
 ): FinalModel[] {
-  const top = space.bits.length - 1, most = space.bits[top];
-  const overhead = averageBits({ ...space, pinned: [] }, uniformChoice({ ...space, pinned: [] }, top)) - most;
-  let cell = 0;
-  return o.targets.flatMap((target) => {
-    const entry = pickEntry(space, entries, target, o.tolerance),
-      linearBits = Object.fromEntries(textPlan(space, entry.point));
-    return o.methods.flatMap((method) => {
-      const recipe = (input: RecipeInput) => makeRecipe({ ...common, method, budget: "stored", ...input });
-      const average = Number(entry.bits.toFixed(6));
-      const mixed = recipe({ bits: Number((most + overhead).toFixed(6)), linearBits }),
-        plain = recipe({ bits: average });
-      const label = (way: string) => `${method.toUpperCase()} ${way} at ${average.toFixed(3)}`;
-      return [
-        {
-          target,
-          method,
-          way: "search" as const,
-          entry,
-          cell: { cell: ++cell, label: label("by linear"), recipe: mixed },
-        },
-        {
-          target,
-          method,
-          way: "uniform" as const,
-          entry: null,
-          cell: { cell: ++cell, label: label("uniform"), recipe: plain },
-        },
-      ];
-    });
+  const models = o.targets.flatMap((target) => {
+    const entry = pickEntry(space, entries, target, o.tolerance), bits = Number(entry.bits.toFixed(6));
+    return o.methods.flatMap((method): Unnumbered[] => [
+      { target, method, way: "search", entry, ...configured(space, entry, { ...common, method }) },
+      {
+        target,
+        method,
+        way: "uniform",
+        entry: null,
+        label: `${method.toUpperCase()} uniform at ${bits.toFixed(3)}`,
+        recipe: makeRecipe({ ...common, method, budget: "stored", bits }),
+      },
+    ]);
   });
+  return numbered(models);
+}
+
+type Unnumbered = Omit<FinalModel, "cell"> & Omit<Cell, "cell">;
+
+function numbered(models: readonly Unnumbered[]): FinalModel[] {
+  return models.map(({ label, recipe, ...model }, i) => ({ ...model, cell: { cell: i + 1, label, recipe } }));
+}
+
+/** A configuration as a recipe: each linear held to its bits and their share of scales and zero points. */
+function configured(space: MixedSpace, entry: Entry, common: RecipeInput): Pick<Cell, "label" | "recipe"> {
+  const least = space.bits[0],
+    beside = averageBits({ ...space, pinned: [] }, uniformChoice({ ...space, pinned: [] }, 0)) - least;
+  const bits = Number((least + Math.min(beside, 0.999)).toFixed(6)); // a plan leaves less than a bit for what lies beside codes
+  const linearBits = Object.fromEntries(textPlan(space, entry.point));
+  return {
+    label: `${(common.method ?? "owq").toUpperCase()} by linear at ${entry.bits.toFixed(3)}`,
+    recipe: makeRecipe({ ...common, budget: "stored", bits, linearBits }),
+  };
+}
+
+/**
+ * Models to measure how well the proxy orders configurations: some of those that were evaluated, evenly over average bits, by
+ * each final method.
+ *
+ * @param entries random ones say most: a search's own all lie near one line. @param count configurations.
+ * @throws LabError as makeRecipe.
+ */
+export function fidelityModels(
+  space: MixedSpace,
+  entries: readonly Entry[],
+  common: RecipeInput,
+  o: { count: number; methods: readonly string[] },
+): FinalModel[] {
+  const sorted = [...entries].sort((a, b) => a.bits - b.bits), n = Math.min(o.count, sorted.length);
+  const chosen = Array.from({ length: n }, (_, i) => sorted[Math.round(i * (sorted.length - 1) / Math.max(1, n - 1))]);
+  return numbered(o.methods.flatMap((method) =>
+    chosen.map((entry): Unnumbered => ({
+      target: entry.bits,
+      method,
+      way: "search",
+      entry,
+      ...configured(space, entry, { ...common, method }),
+    }))
+  ));
+}
+
+/** How the proxy's order of configurations agrees with that of final models. */
+export interface Fidelity {
+  readonly method: string;
+  readonly models: number;
+  /** Of the proxy's divergence and the final perplexity, over all configurations. */
+  readonly spearman: number;
+  readonly kendall: number;
+  /**
+   * Kendall's τ over pairs of configurations with nearly the same average only, where bits alone say nothing; null where there is
+   * no such pair.
+   */
+  readonly kendallNear: number | null;
+  readonly pairsNear: number;
+}
+
+/** Averages that count as nearly the same. */
+const NEAR = 0.15;
+
+/**
+ * Rank correlations of the proxy's divergence with final perplexity, by method.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { type FinishedModel, proxyFidelity } from "./models.ts";
+ * const model = (jsd: number, quantized: number) =>
+ *   ({ method: "optq", way: "search", entry: { jsd, bits: 3 }, report: { ppl: { quantized } } }) as unknown as FinishedModel;
+ * const [f] = proxyFidelity([model(0.1, 30), model(0.2, 35), model(0.3, 33)]);
+ * assert.deepEqual([f.spearman, f.kendall, f.pairsNear], [0.5, 1 / 3, 3]);
+ * ```
+ */
+export function proxyFidelity(models: readonly FinishedModel[]): Fidelity[] {
+  const measured = models.filter((m) => m.entry !== null);
+  return [...new Set(measured.map((m) => m.method))].map((method) => {
+    const own = measured.filter((m) => m.method === method), jsd = own.map((m) => m.entry!.jsd);
+    const ppl = own.map((m) => m.report.ppl.quantized ?? NaN);
+    let same = 0, pairsNear = 0;
+    own.forEach((a, i) =>
+      own.slice(0, i).forEach((b, j) => {
+        if (Math.abs(a.entry!.bits - b.entry!.bits) > NEAR) return;
+        pairsNear++;
+        same += Math.sign(jsd[i] - jsd[j]) * Math.sign(ppl[i] - ppl[j]);
+      })
+    );
+    const kendallNear = pairsNear > 0 ? same / pairsNear : null;
+    return {
+      method,
+      models: own.length,
+      spearman: spearman(jsd, ppl),
+      kendall: kendall(jsd, ppl),
+      kendallNear,
+      pairsNear,
+    };
+  });
+}
+
+/** Fidelities as a table. */
+export function fidelityTable(found: readonly Fidelity[]): Table {
+  const rows = found.map((f) => [f.method, f.models, f.spearman, f.kendall, f.kendallNear, f.pairsNear]);
+  return table(
+    ["final method", "configurations", "Spearman", "Kendall", `Kendall of pairs within ${NEAR} bits`, "such pairs"],
+    rows,
+    "The proxy's divergence against the final models' perplexity.",
+  );
 }
 
 /** A final model with its report. */

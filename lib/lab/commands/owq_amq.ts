@@ -5,7 +5,18 @@ import { openLanguageModel } from "../../model/language_model.ts";
 import { bitBounds, type MixedSpace } from "../../quant/mixed_bits.ts";
 import { entryOf, type RoundOptions, runRounds, type Strategy } from "../amq/rounds.ts";
 import type { Archive } from "../amq/archive.ts";
-import { finalModels, finalTable, pickEntry, runFinal, TOLERANCE } from "../amq/models.ts";
+import {
+  fidelityModels,
+  fidelityTable,
+  type FinalModel,
+  finalModels,
+  finalTable,
+  type FinishedModel,
+  pickEntry,
+  proxyFidelity,
+  runFinal,
+  TOLERANCE,
+} from "../amq/models.ts";
 import { openProxy, type Proxy, type ProxySettings, proxySettings } from "../amq/proxy.ts";
 import { frontEntries, roundLine, roundLog } from "../amq/round_log.ts";
 import { installRay, rayPython, runOnRay } from "../amq/ray.ts";
@@ -30,6 +41,7 @@ import { requireSame } from "../journal.ts";
 import { resolveModel } from "../open.ts";
 import { labPaths, shortPath } from "../paths.ts";
 import { progress } from "../progress.ts";
+import { recipeCommand } from "../recipe_command.ts";
 import { readShard } from "../sweep.ts";
 import { table, tableText } from "../table.ts";
 import { device, DEVICES, number, RECIPE_OPTIONS } from "./owq_options.ts";
@@ -48,6 +60,19 @@ const PROXY_OPTIONS = {
   "local-copy": RECIPE_OPTIONS["local-copy"],
 };
 const THRESHOLD = { value: "T", help: "pin linears above T medians of the scan; 0: none; 2 by default" };
+
+const MODEL_OPTIONS = {
+  out: OUT,
+  name: { value: "NAME", help: "the search; amq by default" },
+  methods: { value: "LIST", help: "final quantizers; optq,awq,owq by default" },
+  calib: RECIPE_OPTIONS.calib,
+  "calib-samples": RECIPE_OPTIONS["calib-samples"],
+  eval: RECIPE_OPTIONS.eval,
+  "eval-samples": RECIPE_OPTIONS["eval-samples"],
+  "seq-len": RECIPE_OPTIONS["seq-len"],
+  "local-copy": RECIPE_OPTIONS["local-copy"],
+  device: { value: DEVICES.join("|"), help: "where the kernels run; auto by default" },
+};
 
 const INFO: Readonly<Record<string, CommandInfo>> = {
   scan: {
@@ -122,23 +147,27 @@ const INFO: Readonly<Record<string, CommandInfo>> = {
     name: "deno task owq amq models",
     summary: "Final models at chosen averages, beside uniform bits at as many stored bits.",
     options: {
-      out: OUT,
-      name: { value: "NAME", help: "the search; amq by default" },
       targets: {
         value: "LIST",
         help: "average bits, scales included; three between the least and the most by default",
       },
-      methods: { value: "LIST", help: "final quantizers; optq,awq,owq by default" },
+      ...MODEL_OPTIONS,
       tolerance: { value: "B", help: `how far an average may lie from its target; ${TOLERANCE} by default` },
-      calib: RECIPE_OPTIONS.calib,
-      "calib-samples": RECIPE_OPTIONS["calib-samples"],
-      eval: RECIPE_OPTIONS.eval,
-      "eval-samples": RECIPE_OPTIONS["eval-samples"],
-      "seq-len": RECIPE_OPTIONS["seq-len"],
-      device: { value: DEVICES.join("|"), help: "where the kernels run; auto by default" },
       "dry-run": { help: "choose configurations and write them, quantize nothing" },
       json: JSON_OPTION,
     },
+  },
+  fidelity: {
+    name: "deno task owq amq fidelity",
+    summary:
+      "Whether the proxy orders configurations as final quantizers do: Spearman's and Kendall's rank correlation.",
+    options: {
+      count: { value: "N", help: "configurations, evenly over average bits; 12 by default" },
+      ...MODEL_OPTIONS,
+      "dry-run": { help: "list the models" },
+      json: JSON_OPTION,
+    },
+    more: "Of a search the first sample is taken, which is random; `owq amq search --way random` makes more of them.",
   },
 };
 
@@ -151,6 +180,7 @@ const HELP = helpText({
     "  scan       how much each linear matters",
     "  search     the scan where it is missing, then the search; resumes by itself",
     "  models     final models by OPTQ, AWQ, OWQ from what was found",
+    "  fidelity   whether what the search is judged by orders configurations as final quantizers do",
     "  ask, evaluate   the same search by several processes or machines, by hand",
     "  ray        the same search on a Ray cluster",
     "",
@@ -158,7 +188,7 @@ const HELP = helpText({
   ].join("\n"),
 });
 
-const MAINS = { scan, search, ask, evaluate, ray, models } as const;
+const MAINS = { scan, search, ask, evaluate, ray, models, fidelity } as const;
 
 /** `owq amq`. */
 export async function main(args: readonly string[]): Promise<never> {
@@ -391,51 +421,80 @@ async function ray(input: CommandInput): Promise<void> {
   await runOnRay(["--out", out, ...["name", "workers", "address", "kit"].flatMap(given)], say);
 }
 
-async function models(input: CommandInput): Promise<void> {
-  const out = folder(input), name = input.text("name") ?? "amq", json = input.on("json");
-  const record = await readProxy(out), space = await spaceOf(out), { entries } = await studyArchive(out, name);
+/** A search that was run, and how its models are made. */
+async function searched(input: CommandInput) {
+  const out = folder(input), name = input.text("name") ?? "amq", record = await readProxy(out);
+  const space = await spaceOf(out), { entries } = await studyArchive(out, name);
   if (!record || entries.length === 0) {
     throw new LabError("input", out, `has no search "${name}"`, "Run owq amq search.");
   }
-  const { leastPinned, most } = bitBounds(space), tolerance = number(input, "tolerance") ?? TOLERANCE;
-  const given = input.text("targets"),
-    between = (share: number) => Number((leastPinned + share * (most - leastPinned)).toFixed(2));
-  const targets = given === undefined ? [0.25, 0.5, 0.75].map(between) : numbers("--targets", given);
-  const methods = (input.text("methods") ?? "optq,awq,owq").split(/[,\s]+/).filter(Boolean), plans: string[] = [];
-  for (const target of targets) {
-    const entry = pickEntry(space, entries, target, tolerance), path = join(out, `${name}-${target}.bits.json`);
-    const about = `${record.settings.model} at ${entry.bits} bits a weight, divergence ${entry.jsd}`;
-    await atomicWriteText(
-      path,
-      `${JSON.stringify({ about, linearBits: Object.fromEntries(textPlan(space, entry.point)) }, null, 1)}\n`,
-    );
-    plans.push(path);
-    if (!json) {
-      console.log(`${target}: ${entry.bits.toFixed(4)} bits, divergence ${entry.jsd.toFixed(5)}, ${shortPath(path)}`);
-    }
-  }
-  if (input.on("dry-run")) return json ? console.log(JSON.stringify({ out, targets, plans })) : undefined;
-  const fixture = record.settings.model === "fixture", seqLen = number(input, "seq-len") ?? (fixture ? 256 : 512);
+  const { model, seed } = record.settings, seqLen = number(input, "seq-len") ?? (model === "fixture" ? 256 : 512);
   const text = (key: "calib" | "eval", standard: string) => ({
     text: input.text(key) ?? standard,
     samples: number(input, `${key}-samples`) ?? 32,
     seqLen,
   });
-  const common = {
-    model: record.settings.model,
-    calibration: text("calib", "moby-dick"),
-    evaluation: text("eval", "sotu"),
-    seed: record.settings.seed,
-  };
-  const cells = finalModels(space, entries, common, { targets, methods, tolerance });
-  const bar = progress("models", { total: cells.length, unit: "models" });
+  const common = { model, calibration: text("calib", "moby-dick"), evaluation: text("eval", "sotu"), seed };
+  const methods = (input.text("methods") ?? "optq,awq,owq").split(/[,\s]+/).filter(Boolean);
+  return { out, name, model, space, entries, common, methods };
+}
+
+/** Runs models under a progress display, in the study's own folder. */
+async function made(input: CommandInput, out: string, cells: readonly FinalModel[]): Promise<FinishedModel[]> {
+  const bar = progress("models", { total: cells.length, unit: "models" }), localCopy = input.text("local-copy");
   const finished = await runFinal(cells, {
     device: device(input.text("device")),
+    folder: join(out, "runs"),
     onCell: (done, total) => bar.onProgress({ what: "models", done, total, unit: "models" }),
+    ...(localCopy === undefined ? {} : { localCopy }),
   });
   await bar.finish();
+  return finished;
+}
+
+async function models(input: CommandInput): Promise<void> {
+  const { out, name, model, space, entries, common, methods } = await searched(input), json = input.on("json");
+  const { leastPinned, most } = bitBounds(space), tolerance = number(input, "tolerance") ?? TOLERANCE;
+  const given = input.text("targets"),
+    between = (share: number) => Number((leastPinned + share * (most - leastPinned)).toFixed(2));
+  const targets = given === undefined ? [0.25, 0.5, 0.75].map(between) : numbers("--targets", given);
+  const cells = finalModels(space, entries, common, { targets, methods, tolerance }), plans: string[] = [];
+  for (const target of targets) {
+    const entry = pickEntry(space, entries, target, tolerance), path = join(out, `${name}-${target}.bits.json`);
+    const about = `${model} at ${entry.bits} bits a weight, divergence ${entry.jsd}`;
+    const linearBits = Object.fromEntries(textPlan(space, entry.point));
+    await atomicWriteText(path, `${JSON.stringify({ about, linearBits }, null, 1)}\n`);
+    plans.push(path);
+    const found = `${entry.bits.toFixed(4)} bits, divergence ${entry.jsd.toFixed(5)}`;
+    if (!json) console.log(`${target}: ${found}, ${shortPath(path)}`);
+  }
+  if (input.on("dry-run")) {
+    if (json) console.log(JSON.stringify({ out, targets, plans }));
+    else for (const { cell } of cells) console.log(recipeCommand(cell.recipe));
+    return;
+  }
+  const finished = await made(input, out, cells);
   if (json) console.log(JSON.stringify({ out, targets, plans, models: finished }));
   else console.log(tableText(finalTable(finished)));
+}
+
+async function fidelity(input: CommandInput): Promise<void> {
+  const { out, space, entries, common, methods } = await searched(input), json = input.on("json");
+  const first = entries.filter((e) => e.round === 0), count = number(input, "count") ?? 12;
+  const cells = fidelityModels(space, first, common, { count, methods });
+  if (input.on("dry-run")) {
+    for (const { cell } of cells) console.log(recipeCommand(cell.recipe));
+    return;
+  }
+  const finished = await made(input, out, cells), found = proxyFidelity(finished);
+  const pairs = finished.map((m) => ({
+    method: m.method,
+    bits: m.entry?.bits,
+    jsd: m.entry?.jsd,
+    perplexity: m.report.ppl.quantized,
+  }));
+  if (json) console.log(JSON.stringify({ out, fidelity: found, models: pairs }));
+  else console.log(tableText(fidelityTable(found)));
 }
 
 /** Evaluations, bounds, and the time by one run of the float model on the text. */
