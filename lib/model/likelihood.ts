@@ -2,16 +2,18 @@
 import { LabError } from "../io/errors.ts";
 import type { OnProgress } from "../io/progress.ts";
 import type { Matrix } from "../io/tensor.ts";
-import { contrast, type ContrastOptions, SCORING } from "./contrast.ts";
+import {
+  type Bucket,
+  type Continuation,
+  type Predicted,
+  predictions,
+  runBuckets,
+  statesAt,
+} from "./continuation_buckets.ts";
+import { contrast, type ContrastOptions, pickExit, SCORING } from "./contrast.ts";
 import { likeliest } from "./generate.ts";
-import type { Hidden, LanguageModel } from "./language_model.ts";
-import { openBlockWith, type OtherWeights } from "./perplexity.ts";
-
-/** A text in two parts, as token ids; the context holds at least one token. */
-export interface Continuation {
-  readonly context: readonly number[];
-  readonly continuation: readonly number[];
-}
+import type { LanguageModel } from "./language_model.ts";
+import type { OtherWeights } from "./perplexity.ts";
 
 /** ln P(continuation | context) and over how many tokens. */
 export interface ContinuationScore {
@@ -25,17 +27,6 @@ export interface ContinuationScore {
 /** Positions whose logits are looked at together: with 50,000 tokens 50 MB. */
 const rowsAtOnce = 256;
 
-/** Texts are filled up at the end to a multiple of this; what follows a token cannot change its likelihood. At 32 a tenth more
- * of the lab's own questions is filling, at 1 every length is compiled anew. */
-const lengthStep = 8;
-
-interface Bucket {
-  readonly length: number;
-  readonly members: number[];
-  ids: Int32Array;
-  hidden: Hidden | null;
-}
-
 /**
  * ln P(continuation | context) = Σ ln P(token | all before it), for many texts at once, streamed block by block.
  *
@@ -48,75 +39,30 @@ export async function continuationLogLikelihoods(
   requests: readonly Continuation[],
   o: { readonly weights?: OtherWeights; readonly greedy?: boolean; readonly onProgress?: OnProgress } = {},
 ): Promise<ContinuationScore[]> {
-  const buckets = await runBlocks(model, requests, o);
+  const { runs: [buckets] } = await runBuckets(model, requests, [[]], o);
+  return await plainScores(model, buckets, requests, o.greedy);
+}
+
+/** Scores of texts that went through a model's blocks. */
+export async function plainScores(
+  model: LanguageModel,
+  buckets: readonly Bucket[],
+  requests: readonly Continuation[],
+  greedy = false,
+): Promise<ContinuationScore[]> {
   const scores: ContinuationScore[] = new Array(requests.length);
   for (const b of buckets) {
     const all = predictions(b, requests), sums = b.members.map(() => 0);
     // only what predicts a continuation's token meets the head: a fifth of a small model's work is there
     const nll = await model.scoreHidden(statesAt(b, all, 1), Int32Array.from([0, ...all.map(({ id }) => id)]));
     all.forEach(({ member }, k) => sums[member] -= nll[k]);
-    const greedy = o.greedy ? await written(model, b, requests) : null;
+    const wrote = greedy ? await written(model, b, requests) : null;
     for (const [w, i] of b.members.entries()) {
       const tokens = requests[i].continuation.length;
-      scores[i] = { logLikelihood: sums[w], tokens, ...(greedy ? { greedy: greedy[w] } : {}) };
+      scores[i] = { logLikelihood: sums[w], tokens, ...(wrote ? { greedy: wrote[w] } : {}) };
     }
   }
   return scores;
-}
-
-/** The hidden states behind the last block, texts of one length together; equal requests make equal buckets. */
-async function runBlocks(
-  model: LanguageModel,
-  requests: readonly Continuation[],
-  o: { readonly weights?: OtherWeights; readonly onProgress?: OnProgress },
-): Promise<Bucket[]> {
-  const buckets = new Map<number, Bucket>(), most = model.config.maxPositions ?? Infinity;
-  for (const [i, r] of requests.entries()) {
-    if (r.context.length === 0 || r.continuation.length === 0) {
-      throw new LabError("input", `continuation ${i}`, "needs a context and a continuation of one token at least");
-    }
-    const whole = r.context.length + r.continuation.length;
-    const length = Math.max(whole, Math.min(most, Math.ceil(whole / lengthStep) * lengthStep));
-    let bucket = buckets.get(length);
-    if (!bucket) buckets.set(length, bucket = { length, members: [], ids: new Int32Array(0), hidden: null });
-    bucket.members.push(i);
-  }
-  for (const b of buckets.values()) {
-    b.ids = new Int32Array(b.members.length * b.length);
-    b.members.forEach((i, w) => b.ids.set([...requests[i].context, ...requests[i].continuation], w * b.length));
-    b.hidden = await model.embed(b.ids, b.members.length, b.length);
-  }
-  for (let index = 0; index < model.blocks; index++) {
-    const block = await openBlockWith(model, index, o.weights);
-    for (const b of buckets.values()) b.hidden = await block.forward(b.hidden!);
-    block.close();
-    o.onProgress?.({ what: "scoring continuations", done: index + 1, total: model.blocks, unit: "blocks" });
-  }
-  return [...buckets.values()];
-}
-
-/** One token of a continuation: which member, which id, and the position whose logits predict it. */
-interface Predicted {
-  readonly member: number;
-  readonly id: number;
-  readonly row: number;
-}
-
-function predictions(b: Bucket, requests: readonly Continuation[]): Predicted[] {
-  return b.members.flatMap((i, member) =>
-    requests[i].continuation.map((id, t) => ({
-      member,
-      id,
-      row: member * b.length + requests[i].context.length - 1 + t,
-    }))
-  );
-}
-
-/** The hidden states that predict these tokens, one behind the other as one window, and `spare` empty ones at its end. */
-function statesAt(b: Bucket, part: readonly Predicted[], spare = 0): Hidden {
-  const { width, data } = b.hidden!, length = part.length + spare, states = new Float32Array(length * width);
-  part.forEach(({ row }, k) => states.set(data.subarray(row * width, (row + 1) * width), k * width));
-  return { data: states, windows: 1, length, width };
 }
 
 /** Whether each member's continuation is the likeliest token at every step. */
@@ -146,21 +92,76 @@ export async function contrastLogLikelihoods(
   requests: readonly Continuation[],
   o: { readonly contrast?: ContrastOptions; readonly weights?: OtherWeights; readonly onProgress?: OnProgress } = {},
 ): Promise<ContinuationScore[]> {
-  const ours = await runBlocks(expert, requests, o), theirs = await runBlocks(amateur, requests, o);
-  const scores: ContinuationScore[] = new Array(requests.length), options = { ...SCORING, ...o.contrast };
+  const { runs: [ours] } = await runBuckets(expert, requests, [[]], o);
+  const { runs: [theirs] } = await runBuckets(amateur, requests, [[]], o);
   if (ours.some((b, n) => theirs[n]?.length !== b.length)) {
     throw new LabError("input", amateur.label, `does not know as many positions as ${expert.label}`);
   }
-  for (const [n, b] of ours.entries()) {
+  return await contrastScores(
+    { model: expert, buckets: ours },
+    { model: amateur, buckets: theirs },
+    requests,
+    o.contrast,
+  );
+}
+
+/** A model, and texts that went through its blocks. */
+export interface ModelRun {
+  readonly model: LanguageModel;
+  readonly buckets: readonly Bucket[];
+}
+
+/** Scores by contrast of texts that went through both models. */
+export async function contrastScores(
+  expert: ModelRun,
+  amateur: ModelRun,
+  requests: readonly Continuation[],
+  o: ContrastOptions = {},
+): Promise<ContinuationScore[]> {
+  return await scoresOf(expert, requests, async (p, part, n) => {
+    const q = await amateur.model.logits(statesAt(amateur.buckets[n], part));
+    return (k) => contrast(rowOf(p, k), rowOf(q, k), { ...SCORING, ...o });
+  });
+}
+
+/** Scores by DoLa: at each position the contrast with the exit that differs most there; and how often each exit was it. */
+export async function dolaScores(
+  expert: ModelRun,
+  exits: readonly (readonly Bucket[])[],
+  requests: readonly Continuation[],
+  o: ContrastOptions = {},
+): Promise<{ readonly scores: ContinuationScore[]; readonly picked: readonly number[] }> {
+  const picked = exits.map(() => 0);
+  const scores = await scoresOf(expert, requests, async (p, part, n) => {
+    const q: Matrix[] = [];
+    for (const exit of exits) q.push(await expert.model.logits(statesAt(exit[n], part)));
+    return (k) => {
+      const rows = q.map((m) => rowOf(m, k)), own = rowOf(p, k), choice = pickExit(own, rows).picked;
+      picked[choice]++;
+      return contrast(own, rows[choice], { ...SCORING, ...o });
+    };
+  });
+  return { scores, picked };
+}
+
+const rowOf = (m: Matrix, k: number) => m.data.subarray(k * m.cols, (k + 1) * m.cols);
+
+/** Sums, over each continuation, what `values` says of its tokens. */
+async function scoresOf(
+  expert: ModelRun,
+  requests: readonly Continuation[],
+  values: (p: Matrix, part: readonly Predicted[], bucket: number) => Promise<(k: number) => Float64Array>,
+): Promise<ContinuationScore[]> {
+  const scores: ContinuationScore[] = new Array(requests.length);
+  for (const [n, b] of expert.buckets.entries()) {
     const sum = b.members.map(() => 0), greedy = b.members.map(() => true), all = predictions(b, requests);
     for (let from = 0; from < all.length; from += rowsAtOnce) {
       const part = all.slice(from, from + rowsAtOnce);
-      const p = await expert.logits(statesAt(b, part)), q = await amateur.logits(statesAt(theirs[n], part));
+      const at = await values(await expert.model.logits(statesAt(b, part)), part, n);
       part.forEach(({ member, id }, k) => {
-        const row = (m: Matrix) => m.data.subarray(k * m.cols, (k + 1) * m.cols),
-          values = contrast(row(p), row(q), options);
-        sum[member] += values[id];
-        if (likeliest(values) !== id) greedy[member] = false;
+        const scored = at(k);
+        sum[member] += scored[id];
+        if (likeliest(scored) !== id) greedy[member] = false;
       });
     }
     b.members.forEach((i, w) => {

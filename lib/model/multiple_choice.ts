@@ -4,7 +4,8 @@ import type { OnProgress, Progress } from "../io/progress.ts";
 import type { TextTokenizer } from "../io/text_tokenizer.ts";
 import type { LanguageModel } from "./language_model.ts";
 import type { ContrastOptions } from "./contrast.ts";
-import { type Continuation, continuationLogLikelihoods, contrastLogLikelihoods } from "./likelihood.ts";
+import type { Continuation } from "./continuation_buckets.ts";
+import { continuationLogLikelihoods, type ContinuationScore, contrastLogLikelihoods } from "./likelihood.ts";
 import type { OtherWeights } from "./perplexity.ts";
 import { judgeChoices, type Verdict } from "./scorer.ts";
 
@@ -40,7 +41,7 @@ export interface AnswerOptions {
 }
 
 /** Hidden states of the texts under way, in values: 128 MB in float32. */
-const valuesAtOnce = 2 ** 25;
+export const valuesAtOnce = 2 ** 25;
 
 /**
  * Context and continuation as token ids. Spaces that end the context go to the continuation; the continuation's tokens are
@@ -97,16 +98,10 @@ export async function answerQuestions(
   questions: readonly Question[],
   o: AnswerOptions = {},
 ): Promise<Answer[]> {
-  if (questions.length === 0) throw new LabError("input", "a task", "has no question");
-  const most = model.config.maxPositions, greedy = o.greedy || questions.some((q) => q.pairs.length === 1);
-  const requests = questions.flatMap((q, i) => {
-    if (q.pairs.length !== q.choices.length || q.pairs.length === 0) {
-      throw new LabError("input", `question ${i}`, `${q.pairs.length} texts for ${q.choices.length} choices`);
-    }
-    return q.pairs.map((p) => encodePair(tokenizer, p.context, p.continuation, most));
-  });
+  const greedy = o.greedy || questions.some((q) => q.pairs.length === 1);
+  const requests = questionRequests(model, tokenizer, questions);
   const batches = inBatches(requests, Math.floor(valuesAtOnce / model.config.width));
-  const scores: { readonly logLikelihood: number; readonly greedy?: boolean }[] = [];
+  const scores: ContinuationScore[] = [];
   for (const [i, batch] of batches.entries()) {
     const common = {
       ...(o.weights ? { weights: o.weights } : {}),
@@ -119,6 +114,34 @@ export async function answerQuestions(
         : await continuationLogLikelihoods(model, batch, { ...common, greedy }),
     );
   }
+  return questionAnswers(questions, requests, scores, greedy);
+}
+
+/** A choice of a question as tokens. */
+export type Request = Continuation & { readonly truncated: boolean };
+
+/** All choices of all questions, one after another. */
+export function questionRequests(
+  model: LanguageModel,
+  tokenizer: TextTokenizer,
+  questions: readonly Question[],
+): Request[] {
+  if (questions.length === 0) throw new LabError("input", "a task", "has no question");
+  return questions.flatMap((q, i) => {
+    if (q.pairs.length !== q.choices.length || q.pairs.length === 0) {
+      throw new LabError("input", `question ${i}`, `${q.pairs.length} texts for ${q.choices.length} choices`);
+    }
+    return q.pairs.map((p) => encodePair(tokenizer, p.context, p.continuation, model.config.maxPositions));
+  });
+}
+
+/** What scores of all choices come to. @param greedy whether the scores know what greedy decoding writes. */
+export function questionAnswers(
+  questions: readonly Question[],
+  requests: readonly Request[],
+  scores: readonly ContinuationScore[],
+  greedy: boolean,
+): Answer[] {
   let at = 0;
   return questions.map((q) => {
     const part = scores.slice(at, at + q.pairs.length), mine = requests.slice(at, at += q.pairs.length);
@@ -129,7 +152,7 @@ export async function answerQuestions(
 }
 
 /** Runs of requests that hold at most so many tokens each; one at least. */
-function inBatches<T extends Continuation>(requests: readonly T[], mostTokens: number): T[][] {
+export function inBatches<T extends Continuation>(requests: readonly T[], mostTokens: number): T[][] {
   const out: T[][] = [];
   let tokens = Infinity;
   for (const r of requests) {
