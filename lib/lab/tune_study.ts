@@ -51,7 +51,7 @@ export interface TuneRow extends TuneCase {
  * ```
  */
 export function tuneCases(line: string): TuneCase[] {
-  return line.trim().split(/\s+/).map((word) => {
+  return line.split(/\s+/).filter(Boolean).map((word) => {
     const [method, size, rate] = word.split(":"), rank = Number(size), learningRate = Number(rate);
     if (!Number.isInteger(rank) || !(learningRate > 0)) {
       throw new LabError("input", `way "${word}"`, "is not METHOD:RANK:RATE", "Such as wct:8:0.01.");

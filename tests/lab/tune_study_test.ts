@@ -35,6 +35,7 @@ const rows = [
 Deno.test("tuneCases() refuses words that are no way to tune", () => {
   const refused = (word: string, says: RegExp) =>
     assert.throws(() => tuneCases(word), (e) => e instanceof LabError && says.test(e.message));
+  assert.deepEqual(tuneCases(" "), []);
   refused("wct", /way "wct": is not METHOD:RANK:RATE/);
   refused("wct:8:0", /is not METHOD:RANK:RATE/);
   refused("adapter:8:0.1", /tunes by "adapter"\. Ways are wct, lora and full/);
