@@ -20,6 +20,13 @@ export {
   weakColumnTable,
 } from "./compare_figures.ts";
 export * from "./studies.ts";
+export * from "./amq/amq_figures.ts";
+export * from "./amq/amq_study.ts";
+export { fidelityTable, finalTable, proxyFidelity } from "./amq/models.ts";
+export * from "./prune/choose_blocks.ts";
+export * from "./prune/decoding_figures.ts";
+export * from "./prune/decoding_study.ts";
+export { predictionProfiles } from "../model/exit_profile.ts";
 export * from "./tune_figures.ts";
 export * from "./tune_study.ts";
 export * from "./tune_sweep.ts";

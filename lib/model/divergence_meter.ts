@@ -7,6 +7,9 @@ import type { TokenWindows } from "./perplexity.ts";
 /** Probabilities that are kept rather than computed again for each variant: 256 MB with their logarithms. */
 const KEPT = 1 << 24;
 
+/** Logits that are computed by one product with the head, 16 MB. */
+const AT_ONCE = 1 << 22;
+
 /** Measures variants against the float model. */
 export interface DivergenceMeter {
   /** Mean divergence over all predictions of `hidden` (windows, length, width), what left a variant's last block. */
@@ -42,21 +45,27 @@ export async function openMeter(model: LanguageModel, text: TokenWindows): Promi
       block.close();
     }
   }
-  const { vocab } = model.config, reference = hidden, kept: Distribution[][] = [];
-  const window = async (h: Hidden, w: number): Promise<Floats> => {
-    const size = h.length * h.width, data = h.data.subarray(w * size, (w + 1) * size);
-    return (await model.logits({ ...h, data, windows: 1 })).data;
-  };
-  if (text.windows * text.length * vocab <= KEPT) {
-    for (let w = 0; w < text.windows; w++) kept.push(sequenceDistributions(await window(reference, w), vocab));
+  const { vocab } = model.config, { windows, length } = text, reference = hidden, kept: Distribution[][] = [];
+  const together = Math.max(1, Math.floor(AT_ONCE / (length * vocab)));
+  /** Logits (length, vocab) of each window in turn; some windows go through the head together. */
+  async function* each(h: Hidden): AsyncGenerator<Floats> {
+    const size = h.length * h.width;
+    for (let w = 0; w < windows; w += together) {
+      const count = Math.min(together, windows - w), data = h.data.subarray(w * size, (w + count) * size);
+      const logits = (await model.logits({ ...h, data, windows: count })).data;
+      for (let i = 0; i < count; i++) yield logits.subarray(i * length * vocab, (i + 1) * length * vocab);
+    }
   }
+  const keep = windows * length * vocab <= KEPT;
+  if (keep) { for await (const logits of each(reference)) kept.push(sequenceDistributions(logits, vocab)); }
   return {
     async measure(h) {
-      let jsd = 0, old = 0;
-      for (let w = 0; w < text.windows; w++) {
-        const d = sequenceDivergence(kept[w] ?? await window(reference, w), await window(h, w), vocab);
-        jsd += d.jsd / text.windows;
-        old += d.old / text.windows;
+      let jsd = 0, old = 0, w = 0;
+      const own = keep ? null : each(reference);
+      for await (const logits of each(h)) {
+        const d = sequenceDivergence(kept[w++] ?? (await own!.next()).value!, logits, vocab);
+        jsd += d.jsd / windows;
+        old += d.old / windows;
       }
       return { jsd, old };
     },

@@ -10,11 +10,12 @@ import type { Entry } from "./archive.ts";
 import { kendall, spearman } from "./correlation.ts";
 import { checkReachable, textPlan, uniformChoice } from "./space.ts";
 
-/** How far a configuration's average may lie from the target; AMQ's is 0.005 with many thousand evaluations. */
-export const TOLERANCE = 0.05;
+/** How far a configuration's average may lie below the target; AMQ's is 0.005 to both sides with many thousand evaluations. */
+export const TOLERANCE = 0.1;
 
 /**
- * The configuration to take at an average: of those within the tolerance the one with the least divergence.
+ * The configuration to take at an average: of those that have at most that, and not less than it by more than the tolerance, the
+ * one with the least divergence.
  *
  * @param target bits a weight, scales and zero points included.
  * @throws LabError "input" where no configuration can have the target, or none that was evaluated comes near (it names the nearest).
@@ -26,7 +27,7 @@ export function pickEntry(
   tolerance: number = TOLERANCE,
 ): Entry {
   checkReachable(space, target, tolerance);
-  const near = entries.filter((e) => Math.abs(e.bits - target) <= tolerance + 1e-9);
+  const near = entries.filter((e) => e.bits <= target + 1e-9 && e.bits >= target - tolerance - 1e-9);
   if (near.length > 0) return near.reduce((best, e) => e.jsd < best.jsd ? e : best);
   const gap = (e: Entry) => Math.abs(e.bits - target);
   const nearest = entries.reduce<Entry | null>((best, e) => best && gap(best) <= gap(e) ? best : e, null);
@@ -34,7 +35,7 @@ export function pickEntry(
   throw new LabError(
     "input",
     `an average of ${target} bits`,
-    `nothing within ${tolerance} of it was evaluated${said}`,
+    `nothing from it to ${tolerance} below was evaluated${said}`,
     "Search longer, or give a larger --tolerance.",
   );
 }

@@ -152,7 +152,7 @@ const INFO: Readonly<Record<string, CommandInfo>> = {
         help: "average bits, scales included; three between the least and the most by default",
       },
       ...MODEL_OPTIONS,
-      tolerance: { value: "B", help: `how far an average may lie from its target; ${TOLERANCE} by default` },
+      tolerance: { value: "B", help: `how far an average may lie below its target; ${TOLERANCE} by default` },
       "dry-run": { help: "choose configurations and write them, quantize nothing" },
       json: JSON_OPTION,
     },

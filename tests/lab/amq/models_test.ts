@@ -24,11 +24,12 @@ const entry = (point: string): Entry => ({ round: 0, point, ...toyMeasure(point)
 
 Deno.test("pickEntry() takes the least divergence near a target, and names what stands in the way", () => {
   const [good, bad, other] = ["333333334333", "334333333333", "444444444444"].map(entry);
-  assert.equal(pickEntry(TOY, [bad, good, other], 3.3), good);
-  assert.equal(pickEntry(TOY, [bad, good, other], 4.22, 0.05), other);
-  assert.throws(() => pickEntry(TOY, [bad, good], 4.3, 0.01), /no configuration has it: they have 2\.2500 to 4\.2500/);
+  assert.equal(pickEntry(TOY, [bad, good, other], 3.35), good);
+  assert.equal(pickEntry(TOY, [bad, good, other], 4.25, 0.05), other);
+  assert.throws(() => pickEntry(TOY, [bad, good, other], 3.3), /nothing from it to 0\.1 below.*nearest has 3\.3333/);
+  assert.throws(() => pickEntry(TOY, [bad, good], 4.4, 0.01), /no configuration has it: they have 2\.2500 to 4\.2500/);
   assert.throws(() => pickEntry(TOY, [bad, good], 2), /2\.2500/);
-  assert.throws(() => pickEntry(TOY, [bad, other], 3.8), /nothing within 0\.05.*nearest has 4\.2500/);
+  assert.throws(() => pickEntry(TOY, [bad, other], 3.8), /nothing from it to 0\.1 below.*nearest has/);
 });
 
 Deno.test("the proxy's copies, final models of a configuration, and the fidelity of one to the other, on a tiny model", () =>
