@@ -1,8 +1,8 @@
 // The pictures, tables and sentences of the notebook on AMQ, and the numbers that it records.
 import { choiceColumns, type MixedSpace } from "../../quant/mixed_bits.ts";
 import { type Figure, lineFigure, scatterFigure } from "../figure.ts";
-import { formatNumber } from "../format.ts";
-import { exact, type RecordedNumber, relative } from "../record.ts";
+import { formatNumber, formatSeconds } from "../format.ts";
+import { exact, type RecordedNumber, relative, timing } from "../record.ts";
 import { type Table, table } from "../table.ts";
 import type { AmqStudy, FinishedSearch } from "./amq_study.ts";
 import type { Entry } from "./archive.ts";
@@ -232,6 +232,27 @@ export function finalFigure(models: readonly FinishedModel[]): Figure {
   );
 }
 
+/** What an evaluation costs beside a final model. */
+export function costSentence(
+  seconds: number,
+  searches: readonly FinishedSearch[],
+  models: readonly FinishedModel[],
+): string {
+  const evaluations = searches[0].entries.length, methods = [...new Set(models.map((m) => m.method))];
+  const made = methods.map((method) => {
+    const own = models.filter((m) => m.method === method).map((m) => m.report.seconds.quantizationWall);
+    return { method, seconds: own.reduce((a, s) => a + s, 0) / own.length };
+  });
+  const times = made.map((m) =>
+    `${m.method.toUpperCase()} ${formatSeconds(m.seconds)}, ${formatNumber(m.seconds / seconds)} times that`
+  );
+  return `An evaluation takes ${formatSeconds(seconds)} on this machine now, the search's ${evaluations} take ` +
+    `${formatSeconds(evaluations * seconds)}. To quantize one configuration anew takes ${
+      times.join("; ")
+    }, and then its ` +
+    `perplexity has still to be measured.`;
+}
+
 /** At how many targets bits by linear won, by method. */
 export function finalSentence(models: readonly FinishedModel[]): string {
   const methods = [...new Set(models.map((m) => m.method))];
@@ -276,9 +297,11 @@ export function amqNumbers(
   searches: readonly FinishedSearch[],
   final: readonly FinishedModel[],
   fidelity: readonly FinishedModel[],
+  seconds: number,
 ): Record<string, RecordedNumber> {
   const { scan, space } = study, areas = searchAreas(searches), averages = comparedAverages(searches);
   const numbers: Record<string, RecordedNumber> = {
+    "seconds an evaluation": timing(seconds, "s"),
     "scan/median": relative(scan.median, 1e-2, "nat"),
     "scan/all at the most bits": relative(scan.baseline.jsd, 1e-2, "nat"),
     "scan/pinned": exact(scan.pinned.length),

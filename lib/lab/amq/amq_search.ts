@@ -56,6 +56,15 @@ const CLIPPED = 1;
  * @throws LabError "input" for fewer initial evaluations than a linear tail takes (free linears + 1), or bounds that no
  * configuration can reach.
  * Source: dlwns147/amq@1909fec, search/search.py, as research/papers.md 2.1 describes it.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AMQ_SETTINGS, amqSearch } from "./amq_search.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 3, 4], groupSize: 64, pinned: ["1.q"] };
+ * const search = amqSearch(space, { ...AMQ_SETTINGS, initial: 5 }), first = search.propose([], 0).map((p) => p.point);
+ * assert.deepEqual(first.slice(0, 3), ["242", "343", "444"]); // uniform but for the pinned one
+ * assert(first.every((p) => p[1] === "4") && first.length === 5);
+ * ```
  */
 export function amqSearch(space: MixedSpace, s: SearchSettings): Strategy {
   const free = freeColumns(space), bounds = searchBounds(space, s), top = space.bits.length - 1;
@@ -129,6 +138,14 @@ const ATTEMPTS = 200;
  * @param o how many, those that come first, and bounds of average bits. @returns no point twice.
  * @throws LabError "input" where the bounds are so narrow that draw after draw misses them.
  * Source: the first sample of dlwns147/amq.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { randomPoints } from "./amq_search.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 3, 4], groupSize: 64, pinned: ["1.q"] };
+ * const points = randomPoints(space, { count: 4, seed: 1, bounds: { least: 3, most: 4 } });
+ * assert.equal(new Set(points).size, 4);
+ * ```
  */
 export function randomPoints(
   space: MixedSpace,

@@ -2,8 +2,9 @@
 // back, by a notebook or by `owq amq` with the same --out.
 import { join } from "node:path";
 import { sha256Hex } from "../../io/digest.ts";
+import { secondsSince } from "../../quant/context.ts";
 import type { MixedSpace } from "../../quant/mixed_bits.ts";
-import { labPaths } from "../paths.ts";
+import { labPaths, shortPath } from "../paths.ts";
 import { progress } from "../progress.ts";
 import type { RecipeInput } from "../recipe.ts";
 import type { SweepOptions } from "../sweep.ts";
@@ -12,7 +13,7 @@ import type { Entry } from "./archive.ts";
 import { fidelityModels, type FinalModel, finalModels, type FinishedModel, runFinal } from "./models.ts";
 import { openProxy, type Proxy, type ProxySettings, proxySettings } from "./proxy.ts";
 import { runRounds } from "./rounds.ts";
-import { readScan, type Scan } from "./scan.ts";
+import { middle, readScan, type Scan } from "./scan.ts";
 import { keepProxy, keepSearch, SCAN, searchRecord, studyArchive, studyStrategy, type Way } from "./study.ts";
 
 /** What a study is asked for. */
@@ -43,6 +44,8 @@ export interface AmqStudy {
   readonly scan: Scan;
   /** Runs a search, or reads it back. @param stride of greedy descent. */
   search(way: Way, stride?: number): Promise<FinishedSearch>;
+  /** Seconds that an evaluation takes now, all linears changing places: the median of three. */
+  seconds(): Promise<number>;
   close(): void;
 }
 
@@ -57,7 +60,7 @@ export function studyCommand(o: AmqOptions): string {
   const { text, search: s } = o, bits = o.bits ? ` --bits ${o.bits.join(",")}` : "";
   return `deno task owq amq search --model ${o.model} --text ${text.text} --samples ${text.samples} --seq-len ${text.seqLen}` +
     `${bits} --initial ${s.initial} --rounds ${s.rounds} --candidates ${s.candidates} --seed ${s.seed}` +
-    ` --threshold ${o.threshold} --out ${o.out ?? studyFolder(o)}`;
+    ` --threshold ${o.threshold} --out ${shortPath(o.out ?? studyFolder(o))}`;
 }
 
 /** Runs what an archive lacks, under a progress display. */
@@ -97,12 +100,23 @@ export async function openAmqStudy(o: AmqOptions): Promise<AmqStudy> {
         await keepSearch(out, way, record);
         return { way, entries: await fill(out, way, proxy) };
       },
+      seconds: () => secondsOf(proxy),
       close: () => proxy.close(),
     };
   } catch (e) {
     proxy.close();
     throw e;
   }
+}
+
+async function secondsOf(proxy: Proxy): Promise<number> {
+  const { bits, blocks, linears } = proxy.space, taken: number[] = [];
+  for (const b of [bits[0], bits[1], bits[0], bits[1]]) {
+    const start = performance.now();
+    await proxy.evaluate(String(b).repeat(blocks * linears.length));
+    taken.push(secondsSince(start));
+  }
+  return middle(taken.slice(1)); // the first opens what is not open yet
 }
 
 /** Final models of a search at some averages, beside uniform bits; finished ones are read back. */

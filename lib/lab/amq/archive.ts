@@ -61,6 +61,16 @@ export function readEntry(line: string): Entry | null {
  *
  * @param file made where missing, with its folder.
  * @throws LabError "storage" where it cannot be written, "format" for a damaged line before the last.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openArchive } from "./archive.ts";
+ * const folder = await Deno.makeTempDir(), file = `${folder}/search.jsonl`;
+ * await (await openArchive(file)).append({ round: 0, point: "24", bits: 3.25, jsd: 0.1, old: 0.2 });
+ * await Deno.writeTextFile(file, '{"round":0,"poi', { append: true }); // the process was killed here
+ * assert.deepEqual((await openArchive(file)).entries.map((e) => e.point), ["24"]);
+ * await Deno.remove(folder, { recursive: true });
+ * ```
  */
 export async function openArchive(file: string): Promise<Archive> {
   await ensureWritableFolder(dirname(file));

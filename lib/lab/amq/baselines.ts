@@ -27,6 +27,14 @@ export function randomSearch(space: MixedSpace, s: SearchSettings): Strategy {
  * @param stride places of the bits a step goes down: 1 through all, bits − 1 from the most to the least at once.
  * @param evaluations the last round that begins is the one that reaches them.
  * Source: the greedy search in AMQ's development repository chooses by divergence alone, with linears of one size in mind.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { greedySearch } from "./baselines.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 4], groupSize: 64, pinned: [] };
+ * const greedy = greedySearch(space), top = { round: 0, point: "444", bits: 4.5, jsd: 0.01, old: 0 };
+ * assert.deepEqual(greedy.propose([top], 1).map((p) => p.point), ["244", "424", "442"]);
+ * ```
  */
 export function greedySearch(space: MixedSpace, stride = 1, evaluations = Infinity): Strategy {
   const free = freeColumns(space), top = choiceText(space, uniformChoice(space, space.bits.length - 1));
@@ -46,7 +54,18 @@ export function greedySearch(space: MixedSpace, stride = 1, evaluations = Infini
   return { name: "greedy", total: Math.min(evaluations, 1 + free.length * (steps + 1) / 2), propose };
 }
 
-/** The configurations that a greedy descent kept, one a round. */
+/**
+ * The configurations that a greedy descent kept, one a round.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { greedyPath } from "./baselines.ts";
+ * const entry = (round: number, point: string, bits: number, jsd: number) => ({ round, point, bits, jsd, old: 0 });
+ * const path = greedyPath([entry(0, "44", 4, 0), entry(1, "24", 3, 0.3), entry(1, "42", 3, 0.1)]);
+ * assert.deepEqual(path.map((e) => e.point), ["44", "42"]);
+ * ```
+ */
 export function greedyPath(entries: readonly Entry[]): Entry[] {
   const path = entries.slice(0, 1), rounds = Math.max(0, ...entries.map((e) => e.round));
   for (let round = 1; round <= rounds; round++) {
@@ -60,6 +79,17 @@ export function greedyPath(entries: readonly Entry[]): Entry[] {
 /**
  * One shot: linears in the order of what the scan says they cost a bit saved, the least first; one configuration for each length
  * of that order, its linears at the least bits, the rest at the most.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { oneShotSearch } from "./baselines.ts";
+ * import { readScan, scanSearch } from "./scan.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 4], groupSize: 64, pinned: [] };
+ * const jsd: Record<string, number> = { "444": 0.01, "244": 0.09, "424": 0.02, "442": 0.03 };
+ * const entries = scanSearch(space).propose([], 0).map(({ point }) => ({ round: 0, point, bits: 0, jsd: jsd[point], old: 0 }));
+ * const points = oneShotSearch(space, readScan(space, entries)).propose([], 0).map((p) => p.point);
+ * assert.deepEqual(points, ["444", "424", "422", "222"]);
+ * ```
  */
 export function oneShotSearch(space: MixedSpace, scan: Scan): Strategy {
   const names = choiceColumns(space), high = space.bits.length - 1, all = uniformChoice(space, high);

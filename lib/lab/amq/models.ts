@@ -19,6 +19,15 @@ export const TOLERANCE = 0.1;
  *
  * @param target bits a weight, scales and zero points included.
  * @throws LabError "input" where no configuration can have the target, or none that was evaluated comes near (it names the nearest).
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { pickEntry } from "./models.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 3, 4], groupSize: 64, pinned: ["1.q"] };
+ * const entry = (point: string, bits: number, jsd: number) => ({ round: 0, point, bits, jsd, old: 0 });
+ * assert.equal(pickEntry(space, [entry("344", 4.17, 0.1), entry("443", 4.17, 0.2)], 4.2).point, "344");
+ * assert.throws(() => pickEntry(space, [], 9), /no configuration has it/);
+ * ```
  */
 export function pickEntry(
   space: MixedSpace,

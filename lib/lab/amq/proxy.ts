@@ -1,7 +1,8 @@
 // What judges a configuration: the HQQ copies that it chooses, run on a text, against the float model.
 import { LabError } from "../../io/errors.ts";
 import type { OnProgress } from "../../io/progress.ts";
-import { openWindows } from "../../io/windows.ts";
+import type { ModelFiles } from "../../io/open_model.ts";
+import { openWindows, type TextWindows } from "../../io/windows.ts";
 import { openMeter } from "../../model/divergence_meter.ts";
 import { openLanguageModel } from "../../model/language_model.ts";
 import { openSwaps } from "../../model/weight_swap.ts";
@@ -56,6 +57,15 @@ export function proxySettings(model: string, o: Partial<ProxySettings> = {}): Pr
  * Opens the model, its copies and the text, and runs the float model once.
  *
  * @throws LabError as resolveModel, openWindows, modelSpace, openCopies.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openProxy, proxySettings } from "./proxy.ts";
+ * const text = { text: "moby-dick", samples: 1, seqLen: 16 }, proxy = await openProxy(proxySettings("fixture", { text }));
+ * const { bits, jsd } = await proxy.evaluate("4".repeat(28));
+ * assert(bits === 4.25 && jsd > 0 && jsd < Math.LN2);
+ * proxy.close();
+ * ```
  */
 export async function openProxy(settings: ProxySettings, o: ProxyOptions = {}): Promise<Proxy> {
   const onProgress = o.onProgress ? { onProgress: o.onProgress } : {};
@@ -66,16 +76,8 @@ export async function openProxy(settings: ProxySettings, o: ProxyOptions = {}): 
   try {
     const model = await openLanguageModel(files);
     close.push(() => model.close());
-    const space = modelSpace(model, settings.bits, settings.groupSize), tokenizer = await files.tokenizer();
-    const { text, samples, seqLen } = settings.text;
-    const windows = await openWindows(text, {
-      tokenizer,
-      samples,
-      seqLen,
-      seed: settings.seed,
-      purpose: "calibration",
-      ...(o.localCopy ? { localCopy: o.localCopy } : {}),
-    });
+    const space = modelSpace(model, settings.bits, settings.groupSize);
+    const windows = await cut(files, settings, o.localCopy);
     const sha256 = await files.source.sha256(), { bits } = settings, { groupSize } = space;
     const copies = await openCopies(model, sha256, {
       bits,
@@ -106,6 +108,43 @@ export async function openProxy(settings: ProxySettings, o: ProxyOptions = {}): 
     closeAll();
     throw e;
   }
+}
+
+/**
+ * What a proxy will be, before any copy is made: its space, and seconds an evaluation by the float model on one window.
+ *
+ * @throws LabError as {@link openProxy}, but for the copies.
+ */
+export async function planProxy(
+  settings: ProxySettings,
+  o: Pick<ProxyOptions, "localCopy"> = {},
+): Promise<{ space: MixedSpace; seconds: number }> {
+  const files = await resolveModel(settings.model);
+  try {
+    const model = await openLanguageModel(files), space = modelSpace(model, settings.bits, settings.groupSize);
+    const { ids, length, windows } = await cut(files, settings, o.localCopy);
+    const one = { ids: ids.slice(0, length), windows: 1, length };
+    await openMeter(model, one); // compiles
+    const start = performance.now();
+    await openMeter(model, one);
+    const seconds = windows * (performance.now() - start) / 1000;
+    model.close();
+    return { space, seconds };
+  } finally {
+    files.source.close();
+  }
+}
+
+/** The windows that predictions are compared on. */
+async function cut(files: ModelFiles, { text, seed }: ProxySettings, localCopy?: string): Promise<TextWindows> {
+  return await openWindows(text.text, {
+    tokenizer: await files.tokenizer(),
+    samples: text.samples,
+    seqLen: text.seqLen,
+    seed,
+    purpose: "calibration",
+    ...(localCopy ? { localCopy } : {}),
+  });
 }
 
 function finite<T extends { jsd: number; old: number }>(point: string, d: T): T {

@@ -24,7 +24,18 @@ export function referencePoint(entries: readonly Entry[]): [number, number] {
   return [1.01 * Math.max(...first.map((e) => e.jsd)), 1.01 * Math.max(...first.map((e) => e.bits))];
 }
 
-/** Entries that no other dominates, by bits; of equal objectives the first. */
+/**
+ * Entries that no other dominates, by bits; of equal objectives the first.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { frontEntries } from "./round_log.ts";
+ * const entry = (point: string, bits: number, jsd: number) => ({ round: 0, point, bits, jsd, old: 0 });
+ * const front = frontEntries([entry("a", 4, 0.1), entry("b", 3, 0.2), entry("c", 3.5, 0.3)]);
+ * assert.deepEqual(front.map((e) => e.point), ["b", "a"]);
+ * ```
+ */
 export function frontEntries(entries: readonly Entry[]): Entry[] {
   const rank = frontRanks(entries.map((e) => [e.jsd, e.bits])), seen = new Set<string>();
   return entries.filter((e, i) => {

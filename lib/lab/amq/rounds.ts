@@ -39,7 +39,8 @@ export interface OpenRound {
 /**
  * The round that is to be worked on.
  *
- * @param entries an archive's. @returns null where the search has ended.
+ * @param entries an archive's. @param from rounds before this are known to be whole; the archive's last unless told.
+ * @returns null where the search has ended.
  * @throws LabError "resume" where the last round of the archive is not what the strategy proposes.
  * @example
  * ```ts
@@ -49,9 +50,12 @@ export interface OpenRound {
  * assert.deepEqual(openRound(strategy, []), { round: 0, proposals: [{ point: "0" }], done: 0 });
  * ```
  */
-export function openRound(strategy: Strategy, entries: readonly Entry[]): OpenRound | null {
-  const last = entries.at(-1)?.round ?? 0;
-  for (let round = last;; round++) {
+export function openRound(
+  strategy: Strategy,
+  entries: readonly Entry[],
+  from: number = entries.at(-1)?.round ?? 0,
+): OpenRound | null {
+  for (let round = from;; round++) {
     const proposals = strategy.propose(entries.filter((e) => e.round < round), round);
     if (proposals.length === 0 && round === 0) throw new LabError("input", strategy.name, "proposes nothing");
     const own = entries.filter((e) => e.round === round);
@@ -87,6 +91,17 @@ export interface RoundOptions {
  *
  * @param evaluate a point's measures; a function of the point alone.
  * @throws LabError as openRound; an AbortError when the signal says so.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openArchive } from "./archive.ts";
+ * import { runRounds } from "./rounds.ts";
+ * const folder = await Deno.makeTempDir(), archive = await openArchive(`${folder}/s.jsonl`);
+ * const strategy = { name: "s", total: 2, propose: (_: unknown, r: number) => r < 2 ? [{ point: `${r}` }] : [] };
+ * await runRounds(strategy, archive, (point) => Promise.resolve({ bits: Number(point), jsd: 0, old: 0 }));
+ * assert.deepEqual(archive.entries.map((e) => e.bits), [0, 1]);
+ * await Deno.remove(folder, { recursive: true });
+ * ```
  */
 export async function runRounds(
   strategy: Strategy,
@@ -94,7 +109,8 @@ export async function runRounds(
   evaluate: (point: string) => Promise<Measured>,
   o: RoundOptions = {},
 ): Promise<void> {
-  for (let open = openRound(strategy, archive.entries); open; open = openRound(strategy, archive.entries)) {
+  let open = openRound(strategy, archive.entries);
+  for (; open; open = openRound(strategy, archive.entries, open.round + 1)) {
     for (const proposal of open.proposals.slice(open.done)) {
       o.signal?.throwIfAborted();
       const entry = entryOf(open.round, proposal, await evaluate(proposal.point));
@@ -115,6 +131,17 @@ const SAME = 1e-5;
  * @param lines entries of any round, in any order, also more than once.
  * @returns how many were appended.
  * @throws LabError "format" where a point of the round is there twice with different results.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { openArchive } from "./archive.ts";
+ * import { mergeRound } from "./rounds.ts";
+ * const folder = await Deno.makeTempDir(), archive = await openArchive(`${folder}/s.jsonl`);
+ * const open = { round: 0, proposals: [{ point: "2" }, { point: "3" }, { point: "4" }], done: 0 };
+ * const line = (point: string) => ({ round: 0, point, bits: 0, jsd: 0.1, old: 0.2 });
+ * assert.equal(await mergeRound(open, archive, [line("4"), line("2")]), 1); // "3" is missing, "4" has to wait
+ * await Deno.remove(folder, { recursive: true });
+ * ```
  */
 export async function mergeRound(open: OpenRound, archive: Archive, lines: readonly Entry[]): Promise<number> {
   const found = new Map<string, Entry>();

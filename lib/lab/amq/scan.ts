@@ -53,6 +53,15 @@ export function scanSearch(space: MixedSpace): Strategy {
  *
  * @throws LabError "input" where a linear is not among the entries.
  * Source: dlwns147/amq@1909fec, sensitivity_threshold 2.0.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { readScan, scanSearch } from "./scan.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 4], groupSize: 64, pinned: [] };
+ * const jsd: Record<string, number> = { "444": 0.01, "244": 0.09, "424": 0.02, "442": 0.03 };
+ * const entries = scanSearch(space).propose([], 0).map(({ point }) => ({ round: 0, point, bits: 0, jsd: jsd[point], old: 0 }));
+ * assert.deepEqual(readScan(space, entries).pinned, ["0.q"]); // 0.09 is above twice 0.03
+ * ```
  */
 export function readScan(space: MixedSpace, entries: readonly Entry[], threshold = PIN_THRESHOLD): Scan {
   const names = choiceColumns(space), byPoint = new Map(entries.map((e) => [e.point, e]));
@@ -73,7 +82,16 @@ export function readScan(space: MixedSpace, entries: readonly Entry[], threshold
   return { baseline: { jsd, old }, linears, median, threshold, pinned };
 }
 
-/** The median; of an even number the mean of the two in the middle. */
+/**
+ * The median; of an even number the mean of the two in the middle.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { middle } from "./scan.ts";
+ * assert.equal(middle([5, 1, 2, 3]), 2.5);
+ * ```
+ */
 export function middle(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b), n = sorted.length;
   return (sorted[(n - 1) >> 1] + sorted[n >> 1]) / 2;

@@ -81,7 +81,17 @@ export function textPlan(space: MixedSpace, text: string): Map<string, number> {
   return new Map(planOf(space, textChoice(space, text)));
 }
 
-/** The choice with all linears at one place of the bits, the pinned ones at the last. */
+/**
+ * The choice with all linears at one place of the bits, the pinned ones at the last.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { uniformChoice } from "./space.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 3, 4], groupSize: 64, pinned: ["1.q"] };
+ * assert.deepEqual(uniformChoice(space, 0), [0, 2, 0]);
+ * ```
+ */
 export function uniformChoice(space: MixedSpace, at: number): number[] {
   return choiceColumns(space).map((name) => space.pinned.includes(name) ? space.bits.length - 1 : at);
 }
@@ -91,6 +101,14 @@ export function uniformChoice(space: MixedSpace, at: number): number[] {
  *
  * @param bits average, scales and zero points included. @param tolerance bits to either side.
  * @throws LabError "input" that says between what averages configurations lie.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { checkReachable } from "./space.ts";
+ * const space = { linears: [{ name: "q", rows: 4, cols: 64 }], blocks: 3, bits: [2, 3, 4], groupSize: 64, pinned: ["1.q"] };
+ * checkReachable(space, 3.5);
+ * assert.throws(() => checkReachable(space, 2.5), /3\.1667 to 4\.5000 bits with 1 linears pinned/);
+ * ```
  */
 export function checkReachable(space: MixedSpace, bits: number, tolerance = 0): void {
   const { leastPinned, most } = bitBounds(space);

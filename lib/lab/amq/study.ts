@@ -91,6 +91,16 @@ export async function keepProxy(out: string, settings: ProxySettings, fingerprin
  *
  * @param wanted null: whatever the folder has. @returns what the folder has now.
  * @throws LabError "resume" where it is another one, "input" where the folder has none and none was given.
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { keepSearch, searchRecord } from "./study.ts";
+ * const out = await Deno.makeTempDir();
+ * await keepSearch(out, "amq", searchRecord("amq", { rounds: 3 }));
+ * assert.equal((await keepSearch(out, "amq", null)).settings.rounds, 3);
+ * await assert.rejects(keepSearch(out, "amq", searchRecord("amq", { rounds: 4 })), /rounds 3, this run has 4/);
+ * await Deno.remove(out, { recursive: true });
+ * ```
  */
 export async function keepSearch(out: string, name: string, wanted: SearchRecord | null): Promise<SearchRecord> {
   const path = join(out, `${name}.json`), before = await readJson<SearchRecord>(path);
@@ -158,7 +168,7 @@ export async function askRound(
   const strategy = await studyStrategy(out, name, space), lines = await otherLines(out, name);
   let open = openRound(strategy, archive.entries);
   while (open && await mergeRound(open, archive, lines) === open.proposals.length - open.done) {
-    open = openRound(strategy, archive.entries);
+    open = openRound(strategy, archive.entries, open.round + 1);
   }
   if (!open) {
     await Deno.remove(file).catch(() => {});

@@ -12,7 +12,7 @@ import { inTempFolder } from "../../python.ts";
 import { assertFinite } from "../../assert.ts";
 import { TOY, toyMeasure } from "./toy.ts";
 
-const SMALL = { ...AMQ_SETTINGS, initial: 20, rounds: 6, candidates: 5, population: 40, generations: 12 };
+const SMALL = { ...AMQ_SETTINGS, initial: 20, rounds: 6, candidates: 5, population: 30, generations: 10 };
 const measure = (point: string) => Promise.resolve(toyMeasure(point));
 
 /** Runs a strategy in a folder; `stop` counts evaluations before it is aborted. */
@@ -84,7 +84,7 @@ Deno.test("amqSearch() respects pins and bounds, never asks twice, and its front
 
 Deno.test("amqSearch() with a network for its predictor runs, is deterministic, and orders what it proposes", () =>
   inTempFolder(async (folder) => {
-    const settings = { ...SMALL, predictor: "mlp" as const, rounds: 3 };
+    const settings = { ...SMALL, predictor: "mlp" as const, rounds: 2 };
     const a = await run(join(folder, "a.jsonl"), amqSearch(TOY, settings));
     const b = await run(join(folder, "b.jsonl"), amqSearch(TOY, settings));
     assert.equal(a.text, b.text);
