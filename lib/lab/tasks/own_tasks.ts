@@ -2,6 +2,7 @@
 import { book, type BookName } from "../../io/books.ts";
 import { LabError } from "../../io/errors.ts";
 import { rng } from "../../io/rng.ts";
+import { lookupTask } from "./lookup_task.ts";
 
 /** A row of a task file in the plain form. */
 export interface TaskRow {
@@ -26,6 +27,7 @@ export const OWN_TASKS = {
   "next-fragment": "which of four fragments of the text goes on here; the others are from elsewhere in it",
   "word-order": "which order of the next words is the text's; the others hold the same words, shuffled",
   "swapped-words": "the same, harder: the others have one pair of neighbouring words swapped",
+  "lookup": "what a person has, said a few words before; the others are what other people have",
 } as const;
 
 export type OwnTaskName = keyof typeof OWN_TASKS;
@@ -47,6 +49,13 @@ export type OwnTaskName = keyof typeof OWN_TASKS;
  * ```
  */
 export function ownTask(name: OwnTaskName, o: OwnTaskOptions = {}): TaskRow[] {
+  if (name === "lookup") {
+    return lookupTask({
+      seed: o.seed ?? 0,
+      people: o.choices ?? 4,
+      ...(o.items === undefined ? {} : { items: o.items }),
+    });
+  }
   const { items = 300, choices = 4, contextWords = 16, choiceWords = 8, seed = 0 } = o, source = o.book ?? "sotu";
   const words = book(source).heldOut.trim().split(/\s+/), random = rng(seed, `task ${name} ${source}`);
   const span = contextWords + choiceWords, taken: number[] = [];
@@ -71,7 +80,7 @@ export function ownTask(name: OwnTaskName, o: OwnTaskOptions = {}): TaskRow[] {
     );
   }
   const fragment = (at: number) => words.slice(at, at + choiceWords);
-  const others: Record<OwnTaskName, (at: number) => string> = {
+  const others: Record<Exclude<OwnTaskName, "lookup">, (at: number) => string> = {
     "next-fragment": (at) => {
       const other = seams[random.int(seams.length)];
       return fragment(Math.abs(other - at) < span ? at : other).join(" "); // what overlaps does not count, and is drawn again
