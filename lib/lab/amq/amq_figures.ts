@@ -95,8 +95,10 @@ export function growthFigure(search: FinishedSearch): Figure {
   );
 }
 
-/** How each search calls itself in figures. */
 const WAYS = { amq: "AMQ", random: "random", greedy: "greedy", "one-shot": "one shot" } as const;
+
+/** How a search calls itself in figures. */
+const labelOf = (s: FinishedSearch) => s.logarithm ? `${WAYS[s.way]} on logarithms` : WAYS[s.way];
 
 /** Fronts of several searches beside the uniform configurations. */
 export function frontsFigure(space: MixedSpace, searches: readonly FinishedSearch[], scan: Scan): Figure {
@@ -109,7 +111,7 @@ export function frontsFigure(space: MixedSpace, searches: readonly FinishedSearc
       `${formatNumber(scan.baseline.jsd)} nat. Between the uniform points there is no uniform configuration.`,
   }, [
     ...searches.map((s) =>
-      curve(`${WAYS[s.way]}, ${s.entries.length} evaluations`, frontEntries(s.entries), styles[s.way])
+      curve(`${labelOf(s)}, ${s.entries.length} evaluations`, frontEntries(s.entries), s.logarithm ? 3 : styles[s.way])
     ),
     curve("uniform", uniformEntries(space, all), 4),
   ]);
@@ -143,7 +145,7 @@ export function frontsTable(searches: readonly FinishedSearch[]): Table {
   const columns = averages.map((b) => `at most ${b.toFixed(2)} bits`);
   return table(
     ["search", "evaluations", ...columns, "area"],
-    searches.map((s, i) => [WAYS[s.way], s.entries.length, ...averages.map((b) => bestAt(s.entries, b)), areas[i]]),
+    searches.map((s, i) => [labelOf(s), s.entries.length, ...averages.map((b) => bestAt(s.entries, b)), areas[i]]),
     "Least divergence (nat) of what each search evaluated; area: what its front dominates between those averages.",
   );
 }
@@ -155,7 +157,7 @@ export function frontsSentence(searches: readonly FinishedSearch[]): string {
     const wins = averages.filter((b) => bestAt(first.entries, b)! < bestAt(o.entries, b)!).length;
     const ratio = averages.map((b) => bestAt(o.entries, b)! / bestAt(first.entries, b)!);
     const [low, high] = [Math.min(...ratio), Math.max(...ratio)].map((r) => formatNumber(r));
-    return `${WAYS[o.way]} has ${low} to ${high} times the divergence of ${WAYS[first.way]}, which is better at ` +
+    return `${labelOf(o)} has ${low} to ${high} times the divergence of ${labelOf(first)}, which is better at ` +
       `${wins} of ${averages.length} averages`;
   }).join("; ").replace(/^./, (c) => c.toUpperCase()) + ".";
 }
@@ -204,7 +206,7 @@ export function keptSentence(space: MixedSpace, scan: Scan, search: FinishedSear
   return `By kind, from the most bits to the least: ${
     kinds.map((k) => `${k.name} ${k.mean.toFixed(2)}`).join(", ")
   }. ` +
-    `Of the linears that were free, those that the scan found more sensitive have more bits on the front: Spearman's ρ = ` +
+    `Over the linears that were free, sensitivity in the scan and bits on the front agree with Spearman's ρ = ` +
     `${spearman(ratio, own).toFixed(2)}, Kendall's τ = ${
       kendall(ratio, own).toFixed(2)
     }. The sizes of the linears count too: a ` +
@@ -309,7 +311,7 @@ export function amqNumbers(
     "scan/older form by linear": relative(scan.linears.map((l) => l.old), 2e-2, "nat"),
   };
   searches.forEach((s, i) => {
-    const name = WAYS[s.way];
+    const name = labelOf(s);
     numbers[`${name}/evaluations`] = relative(s.entries.length, 0.1);
     numbers[`${name}/area`] = relative(areas[i], 5e-2, "nat · bit");
     numbers[`${name}/best divergence`] = relative(averages.slice(1).map((b) => bestAt(s.entries, b)!), 0.15, "nat");

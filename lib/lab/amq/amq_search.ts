@@ -21,6 +21,8 @@ export interface SearchSettings {
   /** Evaluations a round. */
   readonly candidates: number;
   readonly predictor: "rbf" | "mlp";
+  /** Fit the predictor to ln JSD, which spans less than JSD does: ours; AMQ's code fits JSD itself. */
+  readonly logarithm: boolean;
   readonly population: number;
   readonly generations: number;
   readonly crossover: number;
@@ -37,6 +39,7 @@ export const AMQ_SETTINGS: SearchSettings = {
   rounds: 200,
   candidates: 50,
   predictor: "rbf",
+  logarithm: false,
   population: 200,
   generations: 20,
   crossover: 0.9,
@@ -80,9 +83,10 @@ export function amqSearch(space: MixedSpace, s: SearchSettings): Strategy {
     if (round > s.rounds) return [];
     const choices = before.map((e) => textChoice(space, e.point)), known = new Set(before.map((e) => e.point));
     const inputs = choices.map((c) => free.map((j) => c[j])), values = before.map((e) => Math.min(CLIPPED, e.jsd));
+    const [scaled, unscaled] = s.logarithm ? [values.map(logOf), Math.exp] : [values, (v: number) => v];
     const surface = s.predictor === "rbf"
-      ? fitSurface(inputs, values, { lower: 0, upper: top })
-      : fitNetwork(inputs, values, { upper: top, seed: random.uint32() });
+      ? fitSurface(inputs, scaled, { lower: 0, upper: top })
+      : fitNetwork(inputs, scaled, { upper: top, seed: random.uint32() });
     const predict = (c: readonly number[]) => surface.predict(free.map((j) => c[j]));
     const rank = frontRanks(before.map((e, i) => [values[i], e.bits]));
     const front = before.flatMap((e, i) => rank[i] === 0 ? [{ bits: e.bits, choice: choices[i] }] : []);
@@ -94,13 +98,18 @@ export function amqSearch(space: MixedSpace, s: SearchSettings): Strategy {
     };
     const found = nsga2(problem, { ...s, start: front.map((f) => f.choice), seed: random.uint32() })
       .filter((i) => i.violation === 0)
-      .map((i) => ({ point: choiceText(space, i.point), predicted: i.objectives[0], bits: i.objectives[1] }))
+      .map((i) => ({ point: choiceText(space, i.point), predicted: unscaled(i.objectives[0]), bits: i.objectives[1] }))
       .filter((i) => !known.has(i.point));
     const bits = found.map((i) => i.bits), chosen = { count: s.candidates, seed: random.uint32() };
     return chooseSpread(bits, front.map((f) => f.bits), chosen)
       .map((i) => ({ point: found[i].point, predicted: found[i].predicted }));
   };
   return { name: "amq", total: s.initial + s.rounds * s.candidates, propose };
+}
+
+/** ln, finite for a configuration that is the float model itself. */
+function logOf(jsd: number): number {
+  return Math.log(Math.max(jsd, 1e-12));
 }
 
 /** Bounds of average bits that a search keeps to. @throws LabError "input" where no configuration lies between. */

@@ -32,6 +32,8 @@ export interface AmqOptions {
 /** A search that has ended. */
 export interface FinishedSearch {
   readonly way: Way;
+  /** The predictor was fitted to logarithms. */
+  readonly logarithm?: boolean;
   readonly entries: readonly Entry[];
 }
 
@@ -42,8 +44,12 @@ export interface AmqStudy {
   readonly options: AmqOptions;
   readonly proxy: Proxy;
   readonly scan: Scan;
-  /** Runs a search, or reads it back. @param stride of greedy descent. */
-  search(way: Way, stride?: number): Promise<FinishedSearch>;
+  /**
+   * Runs a search, or reads it back.
+   *
+   * @param way "amq-log": amq with its predictor fitted to logarithms. Greedy descent goes from the most bits to the least at once.
+   */
+  search(way: Way | "amq-log"): Promise<FinishedSearch>;
   /** Seconds that an evaluation takes now, all linears changing places: the median of three. */
   seconds(): Promise<number>;
   close(): void;
@@ -94,11 +100,12 @@ export async function openAmqStudy(o: AmqOptions): Promise<AmqStudy> {
       options: o,
       proxy,
       scan,
-      async search(way, stride = 1) {
-        const threshold = way === "amq" ? o.threshold : 0,
-          record = searchRecord(way, { ...o.search, threshold, stride });
-        await keepSearch(out, way, record);
-        return { way, entries: await fill(out, way, proxy) };
+      async search(name) {
+        const logarithm = name === "amq-log", way = logarithm ? "amq" : name, stride = proxy.space.bits.length - 1;
+        const budget = way === "greedy" ? { initial: 1_000_000, rounds: 0, stride } : {}; // to its end
+        const threshold = way === "amq" ? o.threshold : 0, record = { ...o.search, ...budget, threshold, logarithm };
+        await keepSearch(out, name, searchRecord(way, record));
+        return { way, ...(logarithm ? { logarithm } : {}), entries: await fill(out, name, proxy) };
       },
       seconds: () => secondsOf(proxy),
       close: () => proxy.close(),
@@ -146,6 +153,6 @@ async function shown(models: readonly FinalModel[], run: SweepOptions): Promise<
   try {
     return await runFinal(models, { ...run, onCell: (done) => bar.update(done) });
   } finally {
-    await bar.finish();
+    await bar.finish(`${models.length} models`);
   }
 }

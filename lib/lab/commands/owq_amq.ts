@@ -115,7 +115,7 @@ function recordOf(input: CommandInput): SearchRecord {
       return [[name, value]];
     }),
   );
-  return searchRecord(wayOf(input), { predictor, ...given });
+  return searchRecord(wayOf(input), { predictor, logarithm: input.on("logarithm"), ...given });
 }
 
 function opened(settings: ProxySettings, input: CommandInput): Promise<Proxy> {

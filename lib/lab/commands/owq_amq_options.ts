@@ -50,6 +50,7 @@ export const INFO: Readonly<Record<string, CommandInfo>> = {
       initial: { value: "N", help: "evaluations before the first prediction; 60 by default" },
       rounds: { value: "N", help: "20 by default" },
       candidates: { value: "N", help: "evaluations a round; 8 by default" },
+      logarithm: { help: "fit the predictor to the logarithm of divergence: ours, not AMQ's" },
       predictor: { value: "rbf|mlp", help: "rbf by default" },
       least: { value: "B", help: "only averages of at least B bits, scales and zero points included" },
       most: { value: "B", help: "only averages of at most B bits" },

@@ -45,6 +45,8 @@ Deno.test("searchAreas() and frontsTable() compare searches over the averages th
     frontsSentence([better, worse]),
     /^Random has 1[\d.]* to [\d.]+ times the divergence of AMQ, which is better at \d of 4/,
   );
+  const log = { ...worse, way: "amq" as const, logarithm: true };
+  assert.equal(frontsTable([better, log]).rows[1][0], "AMQ on logarithms");
   assert.deepEqual(frontsTable([better, worse]).rows.map((r) => r.slice(0, 2)), [["AMQ", 4], ["random", 3]]);
 });
 

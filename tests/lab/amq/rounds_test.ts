@@ -91,6 +91,15 @@ Deno.test("amqSearch() with a network for its predictor runs, is deterministic, 
     assert(roundLog(a.archive.entries).at(-1)!.spearman! > 0.5);
   }));
 
+Deno.test("amqSearch() on logarithms predicts divergence itself, and closely where it is small", () =>
+  inTempFolder(async (folder) => {
+    const { archive } = await run(join(folder, "log.jsonl"), amqSearch(TOY, { ...SMALL, logarithm: true }));
+    const last = archive.entries.filter((e) => e.round >= 5),
+      off = last.map((e) => Math.abs(Math.log(e.predicted! / e.jsd)));
+    assert(last.length > 4 && off.every((v) => v < Math.LN2), `${off}`);
+    assert(last.every((e) => e.predicted! > 0));
+  }));
+
 Deno.test("mergeRound() of any number of shards, lines late, doubled or missing, gives one process's archive", () =>
   inTempFolder(async (folder) => {
     const whole = await run(join(folder, "whole.jsonl"), amqSearch(TOY, SMALL)), strategy = amqSearch(TOY, SMALL);
