@@ -77,7 +77,7 @@ export function hqq(w: Matrix, o: HqqOptions): HqqGrid {
     inverse[g] = range <= SMALLEST_RANGE ? 1 : Math.min(f32(top / range), LARGEST_INVERSE);
     zero[g] = -min * inverse[g];
   }
-  const firstZero = zero.slice();
+  const firstZero = zero.slice(), never = 0.99 * o.beta ** (-1 / (2 - o.lp)); // |u| ≤ |u|^(p−1)/β below: a power saved
   const code = (x: number, g: number) => Math.max(0, Math.min(top, roundHalfEven(f32(f32(x * inverse[g]) + zero[g]))));
   for (let round = 0, best = Infinity; round < o.rounds; round++) {
     let total = 0;
@@ -86,7 +86,7 @@ export function hqq(w: Matrix, o: HqqOptions): HqqGrid {
       let sum = 0;
       for (let i = from; i < to; i++) {
         const q = code(data[i], g), u = f32(data[i] - f32((q - z) / s)), size = Math.abs(u);
-        const e = size === 0 ? 0 : Math.sign(u) * Math.max(0, size - size ** (o.lp - 1) / o.beta);
+        const e = size < never ? 0 : Math.sign(u) * Math.max(0, size - size ** (o.lp - 1) / o.beta);
         sum += q - (data[i] - e) * s;
         total += size;
       }
