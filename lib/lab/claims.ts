@@ -122,11 +122,11 @@ export async function ledgerText(claims: readonly Claim[], folder: string): Prom
   }
   const counts = ["holds", "holds in part", "does not hold here", "not measured here"]
     .map((v) => `${count.get(v) ?? 0} ${v}`).join(", ");
-  return `# The paper's claims, and what came out here
+  return `# The papers' claims, and what came out here
 
 Made by \`deno task claims\` from the records in \`notebooks/records\`, never by hand. Each claim of OWQ
-([arXiv 2306.02272](https://arxiv.org/abs/2306.02272)) has a rule that turns recorded numbers into a verdict; what no record
-holds is _not measured here_. Perplexities closer than ${
+([arXiv 2306.02272](https://arxiv.org/abs/2306.02272)), and at the end of AMQ and PruneCD, has a rule that turns recorded numbers
+into a verdict; what no record holds is _not measured here_. Perplexities closer than ${
     100 * NOISE
   } % count as equal. Two models of 2.6 and 135 million
 parameters say little about models of billions: "does not hold here" is a finding about these two.

@@ -4,6 +4,7 @@ import { atomicWriteText } from "../io/atomic.ts";
 import { LabError } from "../io/errors.ts";
 import { type Claim, firstDifference, ledgerText } from "./claims.ts";
 import { CLAIMS } from "./claims_data.ts";
+import { SYSTEM_CLAIMS } from "./claims_systems.ts";
 import { labPaths, shortPath } from "./paths.ts";
 import { runProcess } from "./process.ts";
 
@@ -17,7 +18,7 @@ export interface LedgerPlaces {
 /** The clone's own. */
 export function ledgerPlaces(): LedgerPlaces {
   const { notebooks, storedRecords } = labPaths();
-  return { file: join(notebooks, "CLAIMS.md"), records: storedRecords, claims: CLAIMS };
+  return { file: join(notebooks, "CLAIMS.md"), records: storedRecords, claims: [...CLAIMS, ...SYSTEM_CLAIMS] };
 }
 
 /** Writes the ledger. */
