@@ -33,7 +33,7 @@ export interface PrunedAnswers {
  * Asks a model, its pruned selves and their contrasts. Blocks before the first that a set skips are computed once.
  *
  * @param o.skips sets of blocks to leave out, numbers from 0. @param o.exits blocks behind which DoLa may exit; none unless told.
- * @param o.contrast null leaves contrasts out, which cost a pass through the head for every set.
+ * @param o.contrast of every set, or one a set; null leaves contrasts out, which cost a pass through the head for every set.
  * @returns answers in the order of questions and sets.
  * @throws LabError as answerQuestions and withoutBlocks; "input" for an exit that is no block or the last.
  */
@@ -44,7 +44,7 @@ export async function answerPruned(
   o: {
     readonly skips: readonly (readonly number[])[];
     readonly exits?: readonly number[];
-    readonly contrast?: ContrastOptions | null;
+    readonly contrast?: ContrastOptions | readonly ContrastOptions[] | null;
     readonly weights?: OtherWeights;
     readonly onProgress?: OnProgress;
   },
@@ -59,6 +59,7 @@ export async function answerPruned(
   const expert: ContinuationScore[] = [], dola: ContinuationScore[] = [], picked = exits.map(() => 0);
   const amateurs = skips.map((): ContinuationScore[] => []), contrasts = skips.map((): ContinuationScore[] => []);
   const batches = inBatches(requests, most);
+  const contrastOf = (k: number): ContrastOptions => (o.contrast instanceof Array ? o.contrast[k] : o.contrast) ?? {};
   for (const [i, batch] of batches.entries()) {
     const reached = await runBuckets(model, batch, [[], ...skips], {
       exits,
@@ -70,10 +71,10 @@ export async function answerPruned(
     expert.push(...await plainScores(model, own.buckets, batch));
     for (const [k, other] of others.entries()) {
       amateurs[k].push(...await plainScores(model, other.buckets, batch));
-      if (o.contrast !== null) contrasts[k].push(...await contrastScores(own, other, batch, o.contrast));
+      if (o.contrast !== null) contrasts[k].push(...await contrastScores(own, other, batch, contrastOf(k)));
     }
     if (exits.length === 0) continue;
-    const found = await dolaScores(own, exits.map((e) => reached.exits.get(e)!), batch, o.contrast ?? {});
+    const found = await dolaScores(own, exits.map((e) => reached.exits.get(e)!), batch, contrastOf(0));
     dola.push(...found.scores);
     found.picked.forEach((n, e) => picked[e] += n);
   }

@@ -128,12 +128,10 @@ export async function sweepPlausibility(
   skip: readonly number[],
   o: { readonly beta: number; readonly alphas: readonly number[] },
 ): Promise<{ readonly alpha: number; readonly row: DecodingRow }[]> {
-  const points = [];
-  for (const alpha of o.alphas) {
-    const { rows } = await compareDecoding(study, { PruneCD: skip }, { beta: o.beta, alpha });
-    points.push({ alpha, row: rows[2] });
-  }
-  return points;
+  const contrast = o.alphas.map((plausibility) => ({ ...strengthOf(o.beta), plausibility }));
+  const skips = o.alphas.map(() => skip); // one way through the blocks, judged several times
+  const { contrasts } = await answerPruned(study.model, study.tokenizer, study.test, { skips, contrast });
+  return o.alphas.map((alpha, i) => ({ alpha, row: { label: `PruneCD, α ${alpha}`, skip, answers: contrasts[i] } }));
 }
 
 /**
