@@ -24,7 +24,7 @@ export interface Archive {
   readonly file: string;
   /** In the order in which they were appended, those of earlier processes first. */
   readonly entries: readonly Entry[];
-  /** Returns when the line is on disk. */
+  /** Returns when the line is on disk. @throws LabError "resume" where another process has written to the file since. */
   append(entry: Entry): Promise<void>;
 }
 
@@ -79,14 +79,20 @@ export async function openArchive(file: string): Promise<Archive> {
     throw e;
   });
   const end = text.lastIndexOf("\n") + 1, entries = readEntries(text.slice(0, end), file);
-  if (end < text.length) await Deno.truncate(file, new TextEncoder().encode(text.slice(0, end)).length);
+  let size = new TextEncoder().encode(text.slice(0, end)).length;
+  if (end < text.length) await Deno.truncate(file, size);
   return {
     file,
     entries,
     append: async (entry) => {
       using opened = await Deno.open(file, { create: true, append: true });
-      await writeAll(opened, new TextEncoder().encode(`${entryLine(entry)}\n`));
+      if ((await opened.stat()).size !== size) {
+        throw new LabError("resume", file, "another process writes into it", "Run one search a folder at a time.");
+      }
+      const line = new TextEncoder().encode(`${entryLine(entry)}\n`);
+      await writeAll(opened, line);
       await opened.sync();
+      size += line.length;
       entries.push(entry);
     },
   };

@@ -50,6 +50,18 @@ Deno.test("runRounds() stopped anywhere, its last line torn, and run again leave
     await assert.rejects(run(file, other), /the archive of amq: evaluation \d+ of round 6 .* proposes/);
   }));
 
+Deno.test("openArchive() notices that another process writes into its file", () =>
+  inTempFolder(async (folder) => {
+    const file = join(folder, "two.jsonl"), entry = { round: 0, point: "2", ...toyMeasure("222222222222") };
+    const [a, b] = [await openArchive(file), await openArchive(file)];
+    await a.append(entry);
+    await a.append({ ...entry, point: "3" });
+    await assert.rejects(b.append(entry), /two\.jsonl: another process writes into it/);
+    assert.deepEqual((await openArchive(file)).entries, a.entries);
+    await Deno.writeTextFile(file, "what is this\n", { append: true });
+    await assert.rejects(openArchive(file), /line 3: is no evaluation/);
+  }));
+
 Deno.test("amqSearch() respects pins and bounds, never asks twice, and its front beats chance and the uniform line", () =>
   inTempFolder(async (folder) => {
     const { archive } = await run(join(folder, "amq.jsonl"), amqSearch(pinned, SMALL)), all = archive.entries;
