@@ -110,7 +110,7 @@ export function againstModel(rows: readonly DecodingRow[], label: string, seed: 
 
 /** Every way beside the model, with paired differences. */
 export function decodingTable(rows: readonly DecodingRow[], seed: number): Table {
-  const points = (x: number) => percent(x).toFixed(1);
+  const points = (x: number) => percent(x).toFixed(1).replace("-", "−");
   return table(
     ["scored by", "blocks left out", "right (%)", "less the model's", "95 %", "gained, lost", "p"],
     rows.map((r, i) => {
@@ -121,8 +121,8 @@ export function decodingTable(rows: readonly DecodingRow[], seed: number): Table
         r.label,
         skip,
         share,
-        percent(d.difference),
-        `${points(d.low)} … ${points(d.high)}`,
+        points(d.difference),
+        `${points(d.low)}\u00a0… ${points(d.high)}`,
         `${d.gained}, ${d.lost}`,
         d.p.toPrecision(2),
       ];

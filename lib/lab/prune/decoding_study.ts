@@ -126,11 +126,12 @@ export async function compareDecoding(
 export async function sweepPlausibility(
   study: DecodingStudy,
   skip: readonly number[],
-  o: { readonly beta: number; readonly alphas: readonly number[] },
+  o: { readonly beta: number; readonly alphas: readonly number[]; readonly onProgress?: OnProgress },
 ): Promise<{ readonly alpha: number; readonly row: DecodingRow }[]> {
   const contrast = o.alphas.map((plausibility) => ({ ...strengthOf(o.beta), plausibility }));
   const skips = o.alphas.map(() => skip); // one way through the blocks, judged several times
-  const { contrasts } = await answerPruned(study.model, study.tokenizer, study.test, { skips, contrast });
+  const report = o.onProgress ? { onProgress: o.onProgress } : {};
+  const { contrasts } = await answerPruned(study.model, study.tokenizer, study.test, { skips, contrast, ...report });
   return o.alphas.map((alpha, i) => ({ alpha, row: { label: `PruneCD, α ${alpha}`, skip, answers: contrasts[i] } }));
 }
 
@@ -143,7 +144,12 @@ export async function compareQuantized(
   spec: string,
   rows: readonly Row[],
   sets: Readonly<Record<string, readonly number[]>>,
-  o: { readonly study: Parameters<typeof openDecodingStudy>[1]; readonly beta: number; readonly alpha: number },
+  o: {
+    readonly study: Parameters<typeof openDecodingStudy>[1];
+    readonly beta: number;
+    readonly alpha: number;
+    readonly onProgress?: OnProgress;
+  },
 ): Promise<{ readonly label: string; readonly rows: readonly DecodingRow[] }[]> {
   const folders = await packedFolders(rows.map((r) => r.recipe)), out = [];
   const models = [{ label: "float", spec }, ...rows.map((r, i) => ({ label: r.label, spec: folders[i] }))];
