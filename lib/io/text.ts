@@ -2,6 +2,7 @@
 import { basename, join } from "node:path";
 import { storageError } from "./atomic.ts";
 import { book } from "./books.ts";
+import { labCache } from "./cache.ts";
 import { LabError } from "./errors.ts";
 import { hubFile, type HubOptions } from "./hub.ts";
 import { decodeUtf8, textRows, unixBreaks } from "./rows.ts";
@@ -12,7 +13,10 @@ export type Purpose = "calibration" | "evaluation";
 /** How to open a text. */
 export interface TextOptions extends HubOptions {
   readonly purpose: Purpose;
-  /** For wikitext2, ptb and c4: a file of the right split, or a folder with one file whose name contains the split's name. */
+  /**
+   * For wikitext2, ptb and c4: a file of the right split, or a folder with one file whose name contains the split's name. Without
+   * it such a folder is looked for under the lab's cache, as `texts/wikitext2`, and then the hub asked.
+   */
   readonly localCopy?: string | undefined;
 }
 
@@ -149,7 +153,8 @@ export async function openText(text: string, o: TextOptions): Promise<OpenedText
 
 async function openDataset(name: string, set: Dataset, o: TextOptions): Promise<OpenedText> {
   const split = set.splits[o.purpose], label = `${name} ${split.name}`;
-  const path = o.localCopy ? await findLocal(o.localCopy, split.name) : await download(set, split, o);
+  const copy = o.localCopy ?? await laidBy(name),
+    path = copy ? await findLocal(copy, split.name) : await download(set, split, o);
   const table = /\.(parquet|jsonl?|jsonl?\.gz)$/.test(path);
   const rows = async function* (): AsyncGenerator<string> {
     for await (const row of textRows(path, set.column)) yield table ? row : set.rowOfLine(row);
@@ -165,6 +170,12 @@ async function openDataset(name: string, set: Dataset, o: TextOptions): Promise<
   return { label, text: parts.join(set.separator), documents: null, maxWindows: set.maxWindows };
 }
 
+/** The folder in which the user laid a data set, for machines that the hub cannot be reached from; null where there is none. */
+async function laidBy(name: string): Promise<string | null> {
+  const folder = join(labCache(), "texts", name);
+  return await Deno.stat(folder).then((s) => s.isDirectory ? folder : null, () => null);
+}
+
 async function download(set: Dataset, split: Split, o: HubOptions): Promise<string> {
   const repo = { type: "dataset", name: set.repo } as const;
   for (const [i, path] of split.files.entries()) {
@@ -173,7 +184,9 @@ async function download(set: Dataset, split: Split, o: HubOptions): Promise<stri
     } catch (error) {
       if (!(error instanceof LabError && error.kind === "network")) throw error;
       if (i < split.files.length - 1) continue;
-      const hint = `${error.hint} Or give a local copy of its ${split.name} split.`.trim();
+      const hint =
+        `${error.hint} Or give a local copy of its ${split.name} split, or lay one under texts/ of the lab's cache.`
+          .trim();
       throw new LabError("network", error.thing, error.problem, hint, { cause: error });
     }
   }

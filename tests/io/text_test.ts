@@ -66,6 +66,19 @@ Deno.test("openText() gives the hub's text when wikitext2 is a local copy of the
   await inTempDir({ "wiki.test.raw": raw, "wiki.train.raw": " one \r\n two \r\n" }, async (localCopy) => {
     assert.equal((await openText("wikitext2", { ...evaluation, localCopy })).text, WIKITEXT);
     assert.equal((await openText("wikitext2", { ...calibration, localCopy })).text, " one \n\n\n two \n");
+    const before = Deno.env.get("OWQ_LAB_CACHE");
+    await inTempDir({}, async (cache) => {
+      await Deno.mkdir(`${cache}/texts`);
+      await Deno.rename(localCopy, `${cache}/texts/wikitext2`);
+      Deno.env.set("OWQ_LAB_CACHE", cache);
+      try {
+        assert.equal((await openText("wikitext2", evaluation)).text, WIKITEXT); // laid there, no hub asked
+      } finally {
+        if (before === undefined) Deno.env.delete("OWQ_LAB_CACHE");
+        else Deno.env.set("OWQ_LAB_CACHE", before);
+        await Deno.rename(`${cache}/texts/wikitext2`, localCopy);
+      }
+    });
   });
 });
 
