@@ -184,9 +184,8 @@ async function download(set: Dataset, split: Split, o: HubOptions): Promise<stri
     } catch (error) {
       if (!(error instanceof LabError && error.kind === "network")) throw error;
       if (i < split.files.length - 1) continue;
-      const hint =
-        `${error.hint} Or give a local copy of its ${split.name} split, or lay one under texts/ of the lab's cache.`
-          .trim();
+      const hint = `${error.hint} Or give a local copy of its ${split.name} split.`
+        .trim();
       throw new LabError("network", error.thing, error.problem, hint, { cause: error });
     }
   }
