@@ -54,12 +54,12 @@ Deno.test("compareTexts() gives on each text what an experiment on that text alo
 });
 
 Deno.test("The sweep of SmolLM2 is notebook 13's own list", async () => {
-  const calibration = { text: "moby-dick", samples: 16, seqLen: 512 },
-    evaluation = { text: "sotu", samples: 16, seqLen: 512 };
-  const headline = comparisonCases("3", "3.01 3.1").filter((c) => c.method !== "rtn");
+  const calibration = { text: "moby-dick", samples: 8, seqLen: 512 },
+    evaluation = { text: "sotu", samples: 8, seqLen: 512 };
+  const headline = comparisonCases("3", "3.1").filter((c) => c.method !== "rtn");
   const wanted = [
     ...comparisonCases("3 4", "3.01 3.05 3.1 3.2 4.01").flatMap((c) =>
-      ["sotu", "moby-dick"].map((text) => ({ ...c, evaluation: { ...evaluation, text } }))
+      ["sotu", "moby-dick", "wikitext2"].map((text) => ({ ...c, evaluation: { ...evaluation, text } }))
     ),
     ...headline.flatMap((c) =>
       ["moby-dick", "sotu"].flatMap((text) =>

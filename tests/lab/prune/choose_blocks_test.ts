@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  ablate,
   type Ablation,
   fluentBlocks,
   greedyBlocks,
@@ -8,7 +9,6 @@ import {
   topBlocks,
 } from "../../../lib/lab/prune/choose_blocks.ts";
 import { compareDecoding, openDecodingStudy, sweepPlausibility } from "../../../lib/lab/prune/decoding_study.ts";
-import { ablate } from "../../../lib/lab/prune/choose_blocks.ts";
 
 const of = (skip: number[], perplexity: number, acc: number, margin = 0): Ablation => ({
   skip,
