@@ -6,6 +6,13 @@ import { readRecord, recordFile } from "./record.ts";
 /** What the numbers say of a claim. */
 export type Verdict = "holds" | "holds in part" | "does not hold here";
 
+/** The verdict of a rule with two parts. */
+export const verdictOf = (holds: boolean, inPart: boolean): Verdict =>
+  holds ? "holds" : inPart ? "holds in part" : "does not hold here";
+
+/** A share for people: "36.1 %". */
+export const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
+
 /** A verdict and the numbers it rests on, in words. */
 export interface Finding {
   readonly verdict: Verdict;

@@ -1,10 +1,9 @@
 // The claims of the OWQ paper (arXiv 2306.02272), in its order, each with the rule that judges it. Only the rules know numbers'
 // names; the numbers themselves stand in records.
-import { type Claim, type Finding, inOrder, NOISE, NotMeasured, type Numbers, type Verdict } from "./claims.ts";
+import { type Claim, type Finding, inOrder, NOISE, NotMeasured, type Numbers, percent, verdictOf } from "./claims.ts";
 import { pairedGap } from "./main_result.ts";
 import { RULE_NAMES } from "./outlier_figures.ts";
 
-const percent = (v: number) => `${(100 * v).toPrecision(3)} %`;
 const middle = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const share = (values: readonly number[], f: (v: number) => boolean) => values.filter(f).length / values.length;
 
@@ -34,9 +33,6 @@ function column(n: Numbers, ending: string): number[] {
 
 /** The bits that a row stores a weight. */
 const storedOf = (n: Numbers, row: string) => n.get(`${row}/stored bits`);
-
-const verdictOf = (holds: boolean, inPart: boolean): Verdict =>
-  holds ? "holds" : inPart ? "holds in part" : "does not hold here";
 
 /** OWQ's largest target against OPTQ, for each calibration text of notebook 13. */
 function headline(n: Numbers): Finding {

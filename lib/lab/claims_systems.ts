@@ -1,15 +1,13 @@
 // The claims of the authors' other two papers, AMQ (arXiv 2509.12019) and PruneCD (arXiv 2509.16598), each with the rule that
 // judges it. Their texts could not be had in full: the claims are those of the abstracts and of the published search results.
-import { type Claim, NOISE, NotMeasured, type Numbers, type Verdict } from "./claims.ts";
+import { type Claim, NOISE, NotMeasured, type Numbers, percent, verdictOf } from "./claims.ts";
+import { points } from "./tasks/paired.ts";
 
 const AMQ = "[AMQ](https://arxiv.org/abs/2509.12019)", PRUNECD = "[PruneCD](https://arxiv.org/abs/2509.16598)";
-const percent = (v: number) => `${(100 * v).toPrecision(3)} %`;
-const verdictOf = (holds: boolean, inPart: boolean): Verdict =>
-  holds ? "holds" : inPart ? "holds in part" : "does not hold here";
 
 /** A difference with its interval, as records keep it: [mean, low, high]. */
 function difference(n: Numbers, key: string): { mean: number; low: number; said: string } {
-  const [mean, low, high] = n.all(key), points = (v: number) => (100 * v).toFixed(1).replace("-", "−");
+  const [mean, low, high] = n.all(key);
   return { mean, low, said: `${points(mean)} points (${points(low)} … ${points(high)})` };
 }
 

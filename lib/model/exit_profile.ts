@@ -17,6 +17,15 @@ export interface PredictionProfile {
   readonly divergence: number;
 }
 
+/** Profiles of a model and of what was made of it. */
+export interface PredictionProfiles {
+  readonly expert: PredictionProfile;
+  /** One an exit. */
+  readonly exits: readonly PredictionProfile[];
+  /** One a set of blocks left out. */
+  readonly pruned: readonly PredictionProfile[];
+}
+
 /** Positions whose logits are looked at together: with 50,000 tokens 12 MB a way. */
 const rowsAtOnce = 64;
 const TOP = 10;
@@ -34,7 +43,7 @@ export async function predictionProfiles(
   exits: readonly number[],
   skips: readonly (readonly number[])[],
   o: { readonly weights?: OtherWeights; readonly onProgress?: OnProgress } = {},
-): Promise<{ expert: PredictionProfile; exits: PredictionProfile[]; pruned: PredictionProfile[] }> {
+): Promise<PredictionProfiles> {
   const reached = await runBuckets(model, texts, [[], ...skips], { ...o, exits });
   const ways = [reached.runs[0], ...exits.map((e) => reached.exits.get(e)!), ...reached.runs.slice(1)];
   const sums = ways.map(() => ({ entropy: 0, peak: 0, overlap: 0, divergence: 0 }));
@@ -51,7 +60,7 @@ export async function predictionProfiles(
           if (w === 0) expert.push({ d, top });
           const own = expert[k], sum = sums[w];
           sum.entropy -= d.p.reduce((s, p, i) => s + p * d.ln[i], 0);
-          sum.peak += Math.max(...topLogits(logits, top)) - logits.reduce((s, x) => s + x, 0) / cols;
+          sum.peak += logits[top.values().next().value!] - logits.reduce((s, x) => s + x, 0) / cols;
           sum.overlap += [...top].filter((id) => own.top.has(id)).length / top.size;
           sum.divergence += distributionDivergence(own.d, d).jsd;
         }
@@ -67,9 +76,7 @@ export async function predictionProfiles(
   return { expert, exits: rest.slice(0, exits.length), pruned: rest.slice(exits.length) };
 }
 
-const topLogits = (logits: Float32Array | ArrayLike<number>, top: Set<number>) => [...top].map((id) => logits[id]);
-
-/** The likeliest ten. */
+/** The likeliest ten, the first one first. */
 function topTokens(logits: ArrayLike<number>): Set<number> {
   const top: number[] = [];
   for (let i = 0; i < logits.length; i++) {

@@ -69,9 +69,9 @@ export async function plainScores(
 async function written(model: LanguageModel, b: Bucket, requests: readonly Continuation[]): Promise<boolean[]> {
   const out = b.members.map(() => true), all = predictions(b, requests);
   for (let from = 0; from < all.length; from += rowsAtOnce) {
-    const part = all.slice(from, from + rowsAtOnce), { data, cols } = await model.logits(statesAt(b, part));
+    const part = all.slice(from, from + rowsAtOnce), logits = await model.logits(statesAt(b, part));
     part.forEach(({ member, id }, k) => {
-      if (likeliest(data.subarray(k * cols, (k + 1) * cols)) !== id) out[member] = false;
+      if (likeliest(rowOf(logits, k)) !== id) out[member] = false;
     });
   }
   return out;

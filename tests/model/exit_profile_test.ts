@@ -2,19 +2,9 @@ import assert from "node:assert/strict";
 import { predictionProfiles } from "../../lib/model/exit_profile.ts";
 import { openLanguageModel } from "../../lib/model/language_model.ts";
 import { assertWithin } from "../assert.ts";
-import { randomIds, randomModel } from "./tiny.ts";
+import { randomIds, smallLlama } from "./tiny.ts";
 
-const source = randomModel({
-  model_type: "llama",
-  vocab_size: 64,
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 3,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-});
+const source = smallLlama(3);
 const model = await openLanguageModel(source), ids = [...randomIds(20, 64)];
 const texts = [{ context: ids.slice(0, 1), continuation: ids.slice(1) }];
 

@@ -4,7 +4,7 @@ import { openLanguageModel } from "../../lib/model/language_model.ts";
 import { answerQuestions, type Question } from "../../lib/model/multiple_choice.ts";
 import { answerPruned } from "../../lib/model/pruned_answers.ts";
 import { withoutBlocks } from "../../lib/model/skip_blocks.ts";
-import { randomModel } from "./tiny.ts";
+import { smallLlama } from "./tiny.ts";
 
 const letters: TextTokenizer = {
   encode: (text) => Array.from(text, (c) => c.charCodeAt(0) % 64),
@@ -13,17 +13,7 @@ const letters: TextTokenizer = {
   bosId: 1,
   eosId: 2,
 };
-const model = await openLanguageModel(randomModel({
-  model_type: "llama",
-  vocab_size: 64,
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 4,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-}));
+const model = await openLanguageModel(smallLlama(4));
 const questions = ["the whale", "a ship at sea"].map((context, i): Question => {
   const choices = ["sank", "swam away", "is white"];
   return { pairs: choices.map((c) => ({ context, continuation: ` ${c}` })), choices, gold: i };

@@ -8,19 +8,9 @@ import { logSoftmax } from "../../lib/model/log_softmax.ts";
 import { perplexity } from "../../lib/model/perplexity.ts";
 import { withoutBlocks } from "../../lib/model/skip_blocks.ts";
 import { assertWithin } from "../assert.ts";
-import { randomIds, randomModel } from "./tiny.ts";
+import { randomIds, smallLlama } from "./tiny.ts";
 
-const input = randomModel({
-  model_type: "llama",
-  vocab_size: 64,
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 4,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-});
+const input = smallLlama(4);
 // Block 2 adds nothing to the stream: without it the model must be what it was.
 for (const name of ["self_attn.o_proj", "mlp.down_proj"]) {
   input.tensors.get(`model.layers.2.${name}.weight`)!.data.fill(0);

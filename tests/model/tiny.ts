@@ -55,3 +55,18 @@ export function randomIds(count: number, vocab: number, seed = 1): Int32Array<Ar
   const random = rng(seed, "ids");
   return Int32Array.from({ length: count }, () => random.int(vocab));
 }
+
+/** A LLaMA of so many blocks with random weights: 64 tokens, width 32. */
+export function smallLlama(blocks: number): ReturnType<typeof randomModel> {
+  return randomModel({
+    model_type: "llama",
+    vocab_size: 64,
+    hidden_size: 32,
+    intermediate_size: 48,
+    num_hidden_layers: blocks,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    max_position_embeddings: 64,
+    rms_norm_eps: 1e-5,
+  });
+}

@@ -7,8 +7,10 @@ import type { TextTokenizer } from "../../io/text_tokenizer.ts";
 import { type Continuation, runBuckets } from "../../model/continuation_buckets.ts";
 import type { LanguageModel } from "../../model/language_model.ts";
 import { plainScores } from "../../model/likelihood.ts";
+import { logSoftmax } from "../../model/log_softmax.ts";
 import type { Answer, Question } from "../../model/multiple_choice.ts";
 import { answerPruned } from "../../model/pruned_answers.ts";
+import { meanOf } from "../variants.ts";
 
 /** What a model is without some blocks. */
 export interface Ablation {
@@ -61,13 +63,10 @@ export async function ablate(
   }));
 }
 
-const meanOf = (values: readonly number[]) => values.reduce((s, v) => s + v, 0) / values.length;
-
 /** ln of the right choice's share among all choices, in nats. */
 export function marginOf(a: Pick<Answer, "logLikelihoods">, q: Pick<Question, "gold">): number {
-  const most = Math.max(...a.logLikelihoods), gold = [q.gold].flat();
-  const shares = a.logLikelihoods.map((l) => Math.exp(l - most)), all = shares.reduce((s, v) => s + v, 0);
-  return Math.log(gold.reduce((s, g) => s + (shares[g] ?? 0), 0) / all);
+  const shares = logSoftmax(a.logLikelihoods).map(Math.exp);
+  return Math.log([q.gold].flat().reduce((s, g) => s + (shares[g] ?? 0), 0));
 }
 
 /**
@@ -109,12 +108,14 @@ export function topBlocks(singles: readonly Ablation[], candidates: readonly num
  * Grows a set block by block: each time the candidate whose loss, with those before, costs most right answers while perplexity
  * stays within τ times the model's.
  *
- * @param measure ablations of sets, such as `ablate`.
+ * @param measure ablations of sets, such as `ablate`; single blocks are not asked for again.
+ * @param singles ablations of one block each.
  * @returns the sets of 1, 2, … up to k blocks with their ablations; fewer where the filter lets none in.
  */
 export async function greedyBlocks(
   measure: (skips: readonly (readonly number[])[]) => Promise<Ablation[]>,
   whole: Ablation,
+  singles: readonly Ablation[],
   candidates: readonly number[],
   k: number,
   tau: number,
@@ -124,7 +125,8 @@ export async function greedyBlocks(
   while (chosen.length < k) {
     const skip = chosen.at(-1)?.skip ?? [];
     const tried = candidates.filter((c) => !skip.includes(c)).map((c) => [...skip, c].sort((a, b) => a - b));
-    const fluent = (await measure(tried)).filter((a) => a.perplexity <= tau * whole.perplexity);
+    const measured = chosen.length > 0 ? await measure(tried) : singles.filter((a) => candidates.includes(a.skip[0]));
+    const fluent = measured.filter((a) => a.perplexity <= tau * whole.perplexity);
     if (fluent.length === 0) break;
     chosen.push(fluent.sort(worse)[0]);
   }

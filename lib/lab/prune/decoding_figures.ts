@@ -1,15 +1,21 @@
 // Pictures, tables and sentences of notebook PruneCD.
-import type { PredictionProfile } from "../../model/exit_profile.ts";
+import type { PredictionProfile, PredictionProfiles } from "../../model/exit_profile.ts";
 import { meanWithError } from "../../model/scorer.ts";
 import { barFigure, type Figure, lineFigure } from "../figure.ts";
 import { exact, type RecordedNumber, relative } from "../record.ts";
 import { type Table, table } from "../table.ts";
-import { type PairedDifference, pairedDifference } from "../tasks/paired.ts";
+import { between, type PairedDifference, pairedDifference, points } from "../tasks/paired.ts";
 import type { Ablation } from "./choose_blocks.ts";
 import type { DecodingRow, TokenView } from "./decoding_study.ts";
 
 const percent = (x: number) => 100 * x;
 const right = (r: DecodingRow) => r.answers.map((a) => a.acc);
+
+/** Bars of right answers, in percent, with half of Wilson's interval to either side. */
+function shareBars(rows: readonly DecodingRow[]): { y: number[]; spread: number[] } {
+  const shares = rows.map((r) => meanWithError(right(r)));
+  return { y: shares.map((s) => percent(s.mean)), spread: shares.map((s) => 50 * (s.high - s.low)) };
+}
 
 /** Perplexity without each block, with the filter's line. */
 export function blockFigure(singles: readonly Ablation[], whole: Ablation, tau: number): Figure {
@@ -38,11 +44,7 @@ export function ablationTable(rows: readonly Ablation[], questions: number): Tab
 
 /** A profile against depth, the model's own and the pruned selves' as lines across. */
 export function profileFigure(
-  profiles: {
-    readonly expert: PredictionProfile;
-    readonly exits: readonly PredictionProfile[];
-    readonly pruned: readonly PredictionProfile[];
-  },
+  profiles: PredictionProfiles,
   exits: readonly number[],
   names: readonly string[],
   what: keyof PredictionProfile,
@@ -68,7 +70,6 @@ export function profileFigure(
 
 /** Right answers of every way, with 95 % intervals. */
 export function decodingFigure(rows: readonly DecodingRow[], chance: number): Figure {
-  const shares = rows.map((r) => meanWithError(right(r)));
   return barFigure(
     {
       title: "Right answers",
@@ -80,16 +81,15 @@ export function decodingFigure(rows: readonly DecodingRow[], chance: number): Fi
       } questions. The line at each bar: 95 % confidence, as if the questions were drawn anew.`,
     },
     rows.map((r) => r.label),
-    [{ name: "acc", y: shares.map((s) => percent(s.mean)), spread: shares.map((s) => 50 * (s.high - s.low)) }],
+    [{ name: "acc", ...shareBars(rows) }],
   );
 }
 
 /** Right answers by contrast at several thresholds, beside the model's own. */
 export function plausibilityFigure(
-  points: readonly { readonly alpha: number; readonly row: DecodingRow }[],
+  tried: readonly { readonly alpha: number; readonly row: DecodingRow }[],
   model: DecodingRow,
 ): Figure {
-  const shares = points.map((p) => meanWithError(right(p.row)));
   return barFigure(
     {
       title: "How many tokens may speak",
@@ -98,8 +98,8 @@ export function plausibilityFigure(
       guides: [{ axis: "y", at: percent(meanWithError(right(model)).mean), label: "the model" }],
       caption: "α = 0: every token counts by its contrast. Otherwise a token below α times the likeliest scores −1000.",
     },
-    points.map((p) => String(p.alpha)),
-    [{ name: "PruneCD", y: shares.map((s) => percent(s.mean)), spread: shares.map((s) => 50 * (s.high - s.low)) }],
+    tried.map((p) => String(p.alpha)),
+    [{ name: "PruneCD", ...shareBars(tried.map((p) => p.row)) }],
   );
 }
 
@@ -110,7 +110,6 @@ export function againstModel(rows: readonly DecodingRow[], label: string, seed: 
 
 /** Every way beside the model, with paired differences. */
 export function decodingTable(rows: readonly DecodingRow[], seed: number): Table {
-  const points = (x: number) => percent(x).toFixed(1).replace("-", "−");
   return table(
     ["scored by", "blocks left out", "right (%)", "less the model's", "95 %", "gained, lost", "p"],
     rows.map((r, i) => {
@@ -122,7 +121,7 @@ export function decodingTable(rows: readonly DecodingRow[], seed: number): Table
         skip,
         share,
         points(d.difference),
-        `${points(d.low)}\u00a0… ${points(d.high)}`,
+        between(d.low, d.high),
         `${d.gained}, ${d.lost}`,
         d.p.toPrecision(2),
       ];
@@ -133,10 +132,9 @@ export function decodingTable(rows: readonly DecodingRow[], seed: number): Table
 
 /** What one way changes, in a sentence that says so where nothing was seen. */
 export function decodingSentence(rows: readonly DecodingRow[], label: string, seed: number): string {
-  const d = againstModel(rows, label, seed),
-    sign = (x: number) => `${x < 0 ? "−" : ""}${Math.abs(percent(x)).toFixed(1)}`;
+  const d = againstModel(rows, label, seed);
   const seen = d.low > 0 ? "it is better" : d.high < 0 ? "it is worse" : "no difference was seen";
-  return `${label} against the model alone: ${sign(d.difference)} points (${sign(d.low)} … ${sign(d.high)}), ${seen}.`;
+  return `${label} against the model alone: ${points(d.difference)} points (${between(d.low, d.high)}), ${seen}.`;
 }
 
 /** A text by contrast, token by token. */
@@ -177,11 +175,7 @@ function shareNumber(r: DecodingRow): RecordedNumber {
 export function decodingNumbers(
   rows: readonly DecodingRow[],
   singles: readonly Ablation[],
-  profiles: {
-    readonly expert: PredictionProfile;
-    readonly exits: readonly PredictionProfile[];
-    readonly pruned: readonly PredictionProfile[];
-  },
+  profiles: PredictionProfiles,
   exits: readonly number[],
   names: readonly string[],
 ): Record<string, RecordedNumber> {
@@ -230,23 +224,19 @@ export function quantizedFigure(
       caption: "The line at each bar: 95 % confidence. The same blocks are left out of every model.",
     },
     models.map((m) => m.label),
-    labels.map((label, i) => {
-      const own = models.map((m) => meanWithError(right(m.rows.find((r) => r.label === label)!)));
-      return {
-        name: label,
-        style: [4, 2][i] ?? i,
-        y: own.map((a) => percent(a.mean)),
-        spread: own.map((a) => 50 * (a.high - a.low)),
-      };
-    }),
+    labels.map((label, i) => ({
+      name: label,
+      style: [4, 2][i] ?? i,
+      ...shareBars(models.map((m) => m.rows.find((r) => r.label === label)!)),
+    })),
   );
 }
 
 /** For the record: right answers at each threshold. */
 export function plausibilityNumbers(
-  points: readonly { readonly alpha: number; readonly row: DecodingRow }[],
+  tried: readonly { readonly alpha: number; readonly row: DecodingRow }[],
 ): Record<string, RecordedNumber> {
-  return Object.fromEntries(points.map((p) => [`PruneCD, α ${p.alpha}/acc`, shareNumber(p.row)]));
+  return Object.fromEntries(tried.map((p) => [`PruneCD, α ${p.alpha}/acc`, shareNumber(p.row)]));
 }
 
 /** For the record: right answers of every model. */

@@ -4,13 +4,14 @@ import type { OnProgress } from "../../io/progress.ts";
 import type { TextTokenizer } from "../../io/text_tokenizer.ts";
 import { openWindows } from "../../io/windows.ts";
 import type { Continuation } from "../../model/continuation_buckets.ts";
-import { type ContrastOptions, contrastToken } from "../../model/contrast.ts";
+import { type ContrastOptions, contrastToken, plausibleTokens } from "../../model/contrast.ts";
 import { contrastText } from "../../model/contrast_text.ts";
+import { likeliest } from "../../model/generate.ts";
 import { type LanguageModel, openLanguageModel } from "../../model/language_model.ts";
+import { logSoftmax } from "../../model/log_softmax.ts";
 import type { Answer, Question } from "../../model/multiple_choice.ts";
 import { answerPruned } from "../../model/pruned_answers.ts";
 import { withoutBlocks } from "../../model/skip_blocks.ts";
-import { likeliest } from "../../model/generate.ts";
 import type { Row } from "../compare.ts";
 import { resolveModel } from "../open.ts";
 import { packedFolders } from "../sweep.ts";
@@ -136,12 +137,12 @@ export async function sweepPlausibility(
 }
 
 /**
- * The same comparison on the float model and on quantized ones.
+ * The same comparison on quantized models, beside what the float model has answered already.
  *
- * @param rows finished experiments whose packed models still lie in out/runs. @param o.study as openDecodingStudy's.
+ * @param known compareDecoding's rows of the float model. @param rows finished experiments whose packed models still lie in out/runs. @param o.study as openDecodingStudy's.
  */
 export async function compareQuantized(
-  spec: string,
+  known: readonly DecodingRow[],
   rows: readonly Row[],
   sets: Readonly<Record<string, readonly number[]>>,
   o: {
@@ -151,12 +152,13 @@ export async function compareQuantized(
     readonly onProgress?: OnProgress;
   },
 ): Promise<{ readonly label: string; readonly rows: readonly DecodingRow[] }[]> {
-  const folders = await packedFolders(rows.map((r) => r.recipe)), out = [];
-  const models = [{ label: "float", spec }, ...rows.map((r, i) => ({ label: r.label, spec: folders[i] }))];
-  for (const m of models) {
-    const study = await openDecodingStudy(m.spec, o.study);
+  const asked = ["the model", ...Object.keys(sets).flatMap((name) => [`${name} alone`, name])];
+  const out = [{ label: "float", rows: known.filter((r) => asked.includes(r.label)) }];
+  const folders = await packedFolders(rows.map((r) => r.recipe));
+  for (const [i, row] of rows.entries()) {
+    const study = await openDecodingStudy(folders[i], o.study);
     try {
-      out.push({ label: m.label, rows: (await compareDecoding(study, sets, o)).rows });
+      out.push({ label: row.label, rows: (await compareDecoding(study, sets, o)).rows });
     } finally {
       study.close();
     }
@@ -192,12 +194,11 @@ export async function watchContrast(
   try {
     for (let next = ids; views.length < o.tokens;) {
       const p = await expert.append(next), q = await amateur.append(next), id = contrastToken(p, q, contrast);
-      const least = Math.max(...p) + Math.log(o.alpha);
       views.push({
         written: tokenizer.decode([id]),
         expert: likeliestToken(tokenizer, p),
         amateur: likeliestToken(tokenizer, q),
-        plausible: p.filter((x) => x >= least).length,
+        plausible: plausibleTokens(p, o.alpha).reduce((n, kept) => n + kept, 0),
       });
       if (id === tokenizer.eosId) break;
       next = [id];
@@ -210,10 +211,8 @@ export async function watchContrast(
 }
 
 function likeliestToken(tokenizer: TextTokenizer, logits: Float32Array): [string, number] {
-  let best = 0, sum = 0;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
-  for (const x of logits) sum += Math.exp(x - logits[best]);
-  return [tokenizer.decode([best]), 1 / sum];
+  const id = likeliest(logits);
+  return [tokenizer.decode([id]), Math.exp(logSoftmax(logits)[id])];
 }
 
 /** Seconds a token of greedy decoding and of contrast with each set, in turns so that a busy machine is busy for all. */

@@ -17,6 +17,12 @@ export interface PairedDifference {
   readonly n: number;
 }
 
+/** A share as percentage points for people: "−2.4". */
+export const points = (share: number): string => (100 * share).toFixed(1).replace("-", "−");
+
+/** An interval of them that no line break divides. */
+export const between = (low: number, high: number): string => `${points(low)}\u00a0…\u00a0${points(high)}`;
+
 /**
  * The difference of two models on the same questions. Pairing takes away what the questions have in common: easy ones are easy
  * for both.

@@ -2,17 +2,12 @@
 import { barFigure, type Figure, lineFigure } from "../figure.ts";
 import { exact, type RecordedNumber, relative } from "../record.ts";
 import { type Table, table } from "../table.ts";
-import { itemsToSee, itemsToSeeUnpaired, type PairedDifference, pairedDifference } from "./paired.ts";
+import { between, itemsToSee, itemsToSeeUnpaired, type PairedDifference, pairedDifference, points } from "./paired.ts";
 import { type ModelScore, scoreCommand } from "./task_study.ts";
 
 const unique = (values: readonly string[]) => [...new Set(values)];
 const taskName = (s: ModelScore) => s.task.name.split(",")[0];
 const right = (s: ModelScore) => s.answers.map((a) => a.acc);
-const points = (v: number) => (100 * v).toFixed(1).replace("-", "−");
-
-/** An interval that no line break divides. */
-const between = (low: number, high: number) => `${points(low)}\u00a0…\u00a0${points(high)}`;
-
 /** The score of one model on one task; throws where it is not there. */
 function find(scores: readonly ModelScore[], task: string, model: string): ModelScore {
   const s = scores.find((s) => taskName(s) === task && s.model === model);

@@ -41,7 +41,8 @@ Deno.test("greedyBlocks() measures sets together: two harmless blocks may be the
     ["1,2,3", of([1, 2, 3], 900, 0.1)],
   ]);
   const measure = (sets: readonly (readonly number[])[]) => Promise.resolve(sets.map((s) => table.get(s.join())!));
-  const grown = await greedyBlocks(measure, whole, [1, 2, 3], 3, 1.5);
+  const singles = [of([0], 900, 0), ...["1", "2", "3"].map((b) => table.get(b)!)];
+  const grown = await greedyBlocks(measure, whole, singles, [1, 2, 3], 3, 1.5);
   assert.deepEqual(grown.map((a) => a.skip), [[2], [2, 3]]);
 });
 
